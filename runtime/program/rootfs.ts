@@ -1,0 +1,139 @@
+// The root file system of a container: its layers as an overlay, mounted inside the container's own mount namespace. The
+// host's mount table never shows it, and it is gone with the container's last process.
+import type { Rootfs } from "../bundle.ts";
+import { type FsOption, MS } from "../sys/mount.ts";
+import { CLONE } from "../sys/namespace.ts";
+import type { Calls } from "./calls.ts";
+import type { KernelFeatures } from "./plan.ts";
+import { Label, Load, type Ref } from "./program.ts";
+
+/** mount(2) takes one page of options, with its NUL. */
+const MOUNT_DATA_LIMIT = 4095;
+/** wait4(2): for children of every kind. This one sends no signal when it ends. */
+const WALL = 0x40000000;
+const F_GETFD = 1;
+
+/**
+ * Upper directories are read by diff and commit as they lie on the disk: no redirects, no metadata-only copies. No index:
+ * layers are shared by containers, and an index ties an upper to one lower.
+ */
+const OVERLAY_OPTIONS: readonly FsOption[] = [
+  ["index", "off"],
+  ["redirect_dir", "off"],
+  ["metacopy", "off"],
+];
+
+/** Mounts the layers at `rootfs.target`. */
+export function mountRootfs(calls: Calls, rootfs: Rootfs): void {
+  if (rootfs.kind === "directory" || rootfs.lower.length === 0) {
+    calls.bindOnto(rootfs.upper, rootfs.target, true, `bind the root file system at ${rootfs.target}`);
+    return;
+  }
+  const data = overlayData(rootfs);
+  // Short names below the layers' directory: so 128 layers fit into one page.
+  calls.changeDirectory(rootfs.layersDir);
+  calls.mountAt("overlay", rootfs.target, 0, data, `mount overlay on ${rootfs.target}`);
+}
+
+/** The options of mount(2), relative to `layersDir`. */
+export function overlayData(rootfs: Rootfs): string {
+  return mountData(`overlay on ${rootfs.target}`, rootfs.lower, [
+    ["upperdir", escapeOption(rootfs.upper)],
+    ["workdir", escapeOption(rootfs.work)],
+    ...OVERLAY_OPTIONS,
+  ]);
+}
+
+/** The same for a view of it: the upper directory is the topmost *lower* one, so nothing can be written. */
+export function viewData(rootfs: Rootfs): string {
+  return mountData(`a view of ${rootfs.target}`, [rootfs.upper, ...rootfs.lower], []);
+}
+
+function mountData(what: string, lower: readonly string[], options: readonly FsOption[]): string {
+  const all: FsOption[] = [["lowerdir", lower.map(escapeLower).join(":")], ...options];
+  const data = all.map(([key, value]) => `${key}=${value}`).join(",");
+  const sizeBytes = Buffer.byteLength(data);
+  if (sizeBytes <= MOUNT_DATA_LIMIT) return data;
+  throw new RangeError(
+    `cannot mount ${what}: ${lower.length} lower layers need ${sizeBytes} bytes of options, ` +
+      `the kernel takes ${MOUNT_DATA_LIMIT}`,
+  );
+}
+
+/** The same by the new API, as a detached mount in a slot. The current directory becomes `layersDir`. */
+export function openOverlay(calls: Calls, rootfs: Rootfs, features: KernelFeatures): Ref {
+  if (rootfs.kind === "directory" || rootfs.lower.length === 0) {
+    return calls.cloneTree(rootfs.upper, { recursive: true, title: "bind the root file system" });
+  }
+  if (!features.lowerdirPlus) return openOverlayAside(calls, rootfs.layersDir, 0, overlayData(rootfs));
+  calls.changeDirectory(rootfs.layersDir);
+  const options: FsOption[] = [
+    ...lowerOptions(rootfs.lower),
+    ["upperdir", rootfs.upper],
+    ["workdir", rootfs.work],
+    ...OVERLAY_OPTIONS,
+  ];
+  return calls.newFs("overlay", 0, options);
+}
+
+/** Lower directories, topmost first, one by one as fsconfig(2) takes them. */
+export function lowerOptions(lower: readonly string[]): FsOption[] {
+  return lower.map((name): FsOption => ["lowerdir+", name]);
+}
+
+/**
+ * An overlay as a detached mount on kernels before 6.7, where fsconfig(2) takes all lower directories in one string of 255
+ * bytes. mount(2) takes a page, but wants a place in the tree: a child that shares all but the mounts and the working
+ * directory makes it there, out of everybody's sight, and takes a detached copy. `data` is relative to `layersDir`.
+ *
+ *   this one ──clone(VM|VFORK|FILES|NEWNS)──▶ child   mount, open_tree, exit
+ *            ◀─────── the descriptor ────────
+ *
+ * SAFETY: the child shares our memory and stack, but we stand still until it has ended (VFORK), and each of its steps goes
+ * on to its exit. Signals must be blocked: a handler of ours must not run in it.
+ */
+export function openOverlayAside(calls: Calls, layersDir: string, flags: number, data: string): Ref {
+  const child = calls.slot(),
+    tree = calls.slot(),
+    random = calls.slot();
+  const isMade = calls.words([0]);
+  const aside = new Label("make the overlay"),
+    failed = new Label("no overlay"),
+    joined = new Label("the overlay is there");
+  const title = "mount overlay";
+  const share = CLONE.VM | CLONE.VFORK | CLONE.FILES | CLONE.NEWNS;
+  calls.step("clone", [share, 0, 0, 0, 0], { out: child, zero: aside, title: "clone for the overlay" });
+  calls.step("wait4", [new Load(child), null, WALL, null], { error: 1 });
+  // A step that only branches: it is 0 long where the child has failed, whose error is then the last one.
+  calls.step("getrandom", [random, new Load(isMade), 0], { zero: calls.failure, positive: joined });
+  calls.mark(aside);
+  calls.setPropagationOfAll(MS.PRIVATE, "leave the host's mounts", failed);
+  calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
+  calls.step("mount", ["overlay", layersDir, "overlay", flags, data], { error: failed, title });
+  calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
+  // FD_CLOEXEC is 1.
+  calls.step("fcntl", [new Load(tree), F_GETFD], { error: failed, out: isMade, title });
+  calls.mark(failed);
+  calls.exit(0);
+  calls.mark(joined);
+  return tree;
+}
+
+/** In a list of lower directories `:` separates, and in mount's options `,` does. */
+function escapeLower(path: string): string {
+  return path.replace(/[\\:,]/g, "\\$&");
+}
+
+function escapeOption(path: string): string {
+  return path.replace(/[\\,]/g, "\\$&");
+}
+
+/** Attaches a rootfs made by openOverlay where it will be pivoted to. */
+export function attachRootfs(calls: Calls, overlay: Ref, rootfs: Rootfs): void {
+  calls.attach(overlay, rootfs.target, `attach the root file system at ${rootfs.target}`);
+}
+
+/** What the container's root propagates to and from: by default nothing, whatever the host's `/` does. */
+export function isolatePropagation(calls: Calls): void {
+  calls.setPropagationOfAll(MS.SLAVE, "make the host's mounts slaves");
+}
