@@ -1,0 +1,84 @@
+// What the daemon's own process asks of the host beside containers: a lock on a file, a datagram to the service manager, and
+// the sockets it was started with. See flock(2), unix(7), sd_notify(3), sd_listen_fds(3).
+import { readFileSync } from "node:fs";
+import { SyscallError } from "./errors.ts";
+import { E } from "./sys/errno.ts";
+import { Fd } from "./sys/fd.ts";
+import { alloc, check, syscall } from "./sys/ffi.ts";
+import { O, openPath, writeAll } from "./sys/file.ts";
+
+const LOCK_EX = 2,
+  LOCK_NB = 4;
+const AF_UNIX = 1,
+  SOCK_DGRAM = 2,
+  SOCK_CLOEXEC = 0o2000000;
+const SUN_PATH_BYTES = 108;
+const F_GETFD = 1,
+  F_SETFD = 2,
+  FD_CLOEXEC = 1;
+const MSG_NOSIGNAL = 0x4000,
+  MSG_DONTWAIT = 0x40;
+
+/** A lock file that we hold, or whose it is. */
+export type LockResult = { held: FileLock } | { heldBy: string };
+
+/** An exclusive lock: the kernel frees it with the process that holds it, however that ends. The file says whose it is. */
+export class FileLock implements Disposable {
+  readonly #file: Fd;
+  constructor(file: Fd) {
+    this.#file = file;
+  }
+  /** Frees the lock; the file stays. WHY: removing it would let two others lock two files of one name. */
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/** Takes the lock on `path` (made when absent) and writes `text`, our process ID, into it. Never waits. */
+export function lockFile(path: string, text: string): LockResult {
+  const file = openPath(path, O.RDWR | O.CREAT, 0o644);
+  try {
+    const result = syscall("flock", file.number, LOCK_EX | LOCK_NB);
+    if (result === -E.EAGAIN) {
+      file.close();
+      return { heldBy: readFileSync(path, "utf8").trim() };
+    }
+    if (result < 0) throw new SyscallError("flock", -result, { path });
+    check("ftruncate", [file.number, 0], { path });
+    writeAll(file, new TextEncoder().encode(text));
+    return { held: new FileLock(file) };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Sends one datagram to a unix socket: a path, or `@name` in the abstract namespace. Never waits. */
+export function sendUnixDatagram(address: string, text: string): void {
+  const name = unixAddress(address);
+  using socket = new Fd(check("socket", [AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0]));
+  const bytes = new TextEncoder().encode(text);
+  const message = alloc(bytes.length);
+  message.set(bytes);
+  // SAFETY: `message` and `name` are as long as said and referenced until the call returns.
+  check("sendto", [socket.number, message, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT, name, name.length], { address });
+}
+
+/** struct sockaddr_un {u16 family; char path[108]}, as long as it needs to be. */
+function unixAddress(address: string): Uint8Array<ArrayBuffer> {
+  const path = new TextEncoder().encode(address);
+  if (path.length >= SUN_PATH_BYTES) throw new SyscallError("sendto", E.ENAMETOOLONG, { address });
+  const isAbstract = address.startsWith("@");
+  // A path ends with NUL; an abstract name is counted, and starts with NUL instead of "@".
+  const bytes = new Uint8Array(new ArrayBuffer(2 + path.length + (isAbstract ? 0 : 1)));
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  bytes.set(path, 2);
+  if (isAbstract) bytes[2] = 0;
+  return bytes;
+}
+
+/** Makes a descriptor we were started with close-on-exec, so that no child inherits it. False: there is no such descriptor. */
+export function setCloseOnExec(descriptor: number): boolean {
+  const flags = syscall("fcntl", descriptor, F_GETFD);
+  return flags >= 0 && syscall("fcntl", descriptor, F_SETFD, flags | FD_CLOEXEC) >= 0;
+}

@@ -1,0 +1,46 @@
+// A root file system as a detached, read-only overlay mount: for looking into a container that is not running. It is on
+// no mount table and goes with its descriptor.
+import type { Rootfs } from "../bundle.ts";
+import { runBatch } from "../program/batch.ts";
+import { Calls } from "../program/calls.ts";
+import type { KernelFeatures } from "../program/plan.ts";
+import { lowerOptions, openOverlayAside, viewData } from "../program/rootfs.ts";
+import { hostArch } from "../sys/arch.ts";
+import { Fd } from "../sys/fd.ts";
+import { cloneTree, MOUNT_ATTR, MS, newFileSystem, setReadOnly } from "../sys/mount.ts";
+
+const SIG_SETMASK = 2,
+  SIGSET_BYTES = 8;
+const ALL_SIGNALS = 0xffffffffffffffffn;
+
+/** Opens paths below it with openInRoot. The upper directory is the topmost *lower* one: nothing can be written. */
+export function openRootfsView(rootfs: Rootfs, features: KernelFeatures): Fd {
+  if (rootfs.kind === "directory" || rootfs.lower.length === 0) return openTree(rootfs.upper);
+  if (!features.lowerdirPlus) return openAside(rootfs);
+  const below = rootfs.lower.map((lower) => (lower.startsWith("/") ? lower : `${rootfs.layersDir}/${lower}`));
+  return newFileSystem("overlay", lowerOptions([rootfs.upper, ...below]), MOUNT_ATTR.RDONLY);
+}
+
+function openTree(path: string): Fd {
+  const tree = cloneTree(path, { recursive: false });
+  try {
+    setReadOnly(tree);
+    return tree;
+  } catch (error) {
+    tree.close();
+    throw error;
+  }
+}
+
+/** With signals blocked, as openOverlayAside wants it. */
+function openAside(rootfs: Rootfs): Fd {
+  const calls = new Calls(hostArch());
+  const before = calls.slot();
+  const all = calls.words([ALL_SIGNALS]);
+  calls.step("rt_sigprocmask", [SIG_SETMASK, all, before, SIGSET_BYTES], { title: "rt_sigprocmask" });
+  const tree = openOverlayAside(calls, rootfs.layersDir, MS.RDONLY, viewData(rootfs));
+  calls.mark(calls.failure);
+  calls.step("rt_sigprocmask", [SIG_SETMASK, before, null, SIGSET_BYTES], { error: 1, title: "rt_sigprocmask" });
+  calls.end();
+  return new Fd(runBatch(calls)(tree));
+}

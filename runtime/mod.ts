@@ -1,0 +1,201 @@
+// The door to Linux: what the engine may ask of it. `openRuntime()` (runtime/open.ts) makes one from the real kernel;
+// test/support/fake_runtime.ts is the other, and test/contract/runtime.ts keeps both honest.
+import type { Bundle, OciResources, Rootfs } from "./bundle.ts";
+import type { Fd } from "./sys/fd.ts";
+
+export type {
+  Bundle,
+  OciDevice,
+  OciDeviceRule,
+  OciMount,
+  OciNamespace,
+  OciResources,
+  OciRlimit,
+  OciSeccomp,
+  OciSpec,
+  OciThrottle,
+  Rootfs,
+} from "./bundle.ts";
+export { LaunchError, SyscallError, UserLookupError } from "./errors.ts";
+export type { LogOptions, LogReader, Logs, LogWriter } from "./log/mod.ts";
+export { createWallClock } from "./sys/clock.ts";
+export type { Fd } from "./sys/fd.ts";
+export { type FileLock, lockFile, sendUnixDatagram, setCloseOnExec } from "./host.ts";
+export * from "./net/mod.ts";
+export { type Compression, decompress, detectCompression, MAGIC_BYTES } from "./layer/compression.ts";
+export { CAPABILITIES } from "./launch/privileges.ts";
+export { defaultSeccompProfile } from "./launch/seccomp_default.ts";
+export { createLogs } from "./log/mod.ts";
+export { copyUp } from "./snapshot/copy_up.ts";
+export { createStdioPlane } from "./stdio/plane.ts";
+export { openRuntime } from "./open.ts";
+export { LayerError } from "./layer/layer_error.ts";
+export { createLayerPool, type LayerPool } from "./layer/pool.ts";
+export { cleanPath } from "./layer/path_text.ts";
+export { type TarEntry, TarReader, type TarVisitor } from "./layer/tar_read.ts";
+export { type TarHeader, tarEnd, tarHeader, tarPadding } from "./layer/tar_write.ts";
+export { createCopySnapshotter } from "./snapshot/copy.ts";
+export { canOverlay, createOverlaySnapshotter } from "./snapshot/overlay.ts";
+export type { Snapshotter } from "./snapshot/snapshotter.ts";
+export { openTrash, type Trash } from "./snapshot/trash.ts";
+export type { Stdio, StdioPlane } from "./stdio/plane.ts";
+
+/** What this kernel and this machine offer; read once at start. */
+export interface HostFacts {
+  kernelVersion: string;
+  arch: "x64" | "arm64";
+  cgroupVersion: 1 | 2;
+  /** v1: mounted controllers with their mount points; v2: those delegated to us, all at the unified mount. */
+  controllers: ReadonlyMap<string, string>;
+  cpus: number;
+  /** `0-3` as the kernel lists online CPUs and memory nodes. */
+  cpuList: string;
+  memoryNodes: string;
+  memoryBytes: number;
+  hasSeccomp: boolean;
+  hasAppArmor: boolean;
+  hasUserNamespaces: boolean;
+  hasSwapAccounting: boolean;
+  hasIPv6: boolean;
+}
+
+/** How a process ended. A signal's exit code is 128 + its number. */
+export interface ExitReport {
+  exitCode: number;
+  signal: number | null;
+  exitedAt: Date;
+  oomKilled: boolean;
+}
+
+/** Everything needed to find a running task again after the daemon was killed. Plain JSON: it is stored with the container. */
+export interface TaskRecord {
+  id: string;
+  pid: number;
+  shimPid: number;
+  /** Field 22 of /proc/<shim>/stat: guards against a reused pid. */
+  shimStartTime: string;
+  hasTerminal: boolean;
+  hasStdin: boolean;
+  /** Holds the exit record once the shim has written it. */
+  exitFile: string;
+  cgroupPath: string;
+}
+
+/** The daemon's ends of a task's streams. With a terminal: `terminal` alone; without: the pipes. */
+export interface TaskStreams {
+  stdin: Fd | null;
+  stdout: Fd | null;
+  stderr: Fd | null;
+  terminal: Fd | null;
+  /**
+   * A pipe that the shim holds open too: output on its way to the log lies here, so that a killed daemon neither loses
+   * nor repeats a byte (runtime/stdio/transfer.ts draws the protocol).
+   */
+  staging: { read: Fd; write: Fd } | null;
+}
+
+/** A running container. Closing it lets go of our descriptors; the container runs on. */
+export interface Task extends Disposable {
+  readonly record: TaskRecord;
+  readonly pid: number;
+  readonly streams: TaskStreams;
+  /** Resolves once, also when the process ended while no daemon ran. Never rejects. */
+  readonly exited: Promise<ExitReport>;
+  readonly cgroup: Cgroup;
+  /** kill(2) on process 1 of the container, by pidfd. Does nothing once it has ended. */
+  signal(number: number): void;
+  /** TIOCSWINSZ, in cells. Throws SyscallError without a terminal. */
+  resize(rows: number, columns: number): void;
+  /** Drops the shim's own writer of stdin: the workload reads EOF once ours is closed too. */
+  dropStdin(): void;
+}
+
+export interface Cgroup {
+  readonly path: string;
+  freeze(): Promise<void>;
+  thaw(): Promise<void>;
+  /** It is frozen, or was told to be. */
+  isFrozen(): boolean;
+  /** SIGKILL to every process in it. */
+  kill(): Promise<void>;
+  /** Host pids of all processes in it. */
+  pids(): number[];
+  update(resources: OciResources): void;
+  stats(): CgroupStats;
+  /** How often the kernel's OOM killer has struck here since the cgroup was made. */
+  oomKills(): number;
+  /** Calls back on each OOM kill until the returned function is called. */
+  watchOom(onKill: () => void): () => void;
+  /** Removes it. Waits, within a bound, for processes to leave. */
+  remove(): Promise<void>;
+}
+
+/** Counters in the units of the Engine API: nanoseconds and bytes. */
+export interface CgroupStats {
+  cpuTotalNs: number;
+  cpuKernelNs: number;
+  cpuUserNs: number;
+  perCpuNs: number[] | null;
+  throttling: { periods: number; throttledPeriods: number; throttledTimeNs: number };
+  memoryUsage: number;
+  memoryMaxUsage: number | null;
+  memoryLimit: number | null;
+  memoryFailCount: number;
+  memoryStats: Record<string, number>;
+  pidsCurrent: number;
+  pidsLimit: number | null;
+  blockIO: { major: number; minor: number; op: string; bytes: number }[];
+}
+
+export interface LaunchRequest {
+  bundle: Bundle;
+  /** A directory of this container's own below the exec root, for the exit file. Exists. */
+  stateDir: string;
+  /** Keep a stdin pipe open for attach (OpenStdin); otherwise the workload reads /dev/null. */
+  hasStdin: boolean;
+  /** A prepared network namespace; null: what `spec.linux.namespaces` says. */
+  netns: Fd | null;
+  /** The user as given in the config (`name[:group]`), resolved inside the root file system; "" is root. */
+  user: string;
+  /** Names or numbers from GroupAdd. */
+  groupAdd: string[];
+  /** Process 1 is a small one of ours (`--init`): it starts the workload, forwards signals to it, and reaps. */
+  hasInit?: boolean;
+}
+
+export interface ExecRequest {
+  args: string[];
+  env: string[];
+  cwd: string;
+  user: string;
+  groupAdd: string[];
+  terminal: { rows: number; columns: number } | null;
+  hasStdin: boolean;
+  privileged: boolean;
+  /** The container's own bundle: capabilities, seccomp and limits are taken from it. */
+  bundle: Bundle;
+}
+
+/** A process started in a running container. */
+export interface ExecTask extends Disposable {
+  readonly pid: number;
+  readonly streams: TaskStreams;
+  readonly exited: Promise<ExitReport>;
+  signal(number: number): void;
+  resize(rows: number, columns: number): void;
+  dropStdin(): void;
+}
+
+export interface Runtime {
+  readonly facts: HostFacts;
+  /** Answers once the workload's execve has succeeded; throws LaunchError otherwise, with nothing left behind. */
+  launch(request: LaunchRequest): Promise<Task>;
+  /** Finds a task again after a restart. When it has ended, `exited` is already settled from its exit file. */
+  regain(record: TaskRecord): Promise<Task>;
+  /** When a daemon starts: ends what a killed one launched and never wrote down. IDs to the paths of their cgroups. */
+  endStrays(strays: ReadonlyMap<string, string>): Promise<void>;
+  /** The same promise as launch's: the command runs, or a LaunchError says why not. */
+  exec(task: Task, request: ExecRequest): Promise<ExecTask>;
+  /** A read-only view of a root file system as a detached mount: open paths below it with openInRoot. Not on the host's mount table. */
+  openView(rootfs: Rootfs): Fd;
+}
