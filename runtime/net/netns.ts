@@ -1,0 +1,141 @@
+// Network namespaces of containers: made, entered for one socket, and filled with interfaces. No namespace is mounted
+// anywhere: it lives as long as a descriptor or a process holds it, and takes its interfaces with it.
+import { SyscallError } from "../errors.ts";
+import { createNetns, runIn, socketIn } from "../program/batch.ts";
+import { Label, Load } from "../program/program.ts";
+import { E } from "../sys/errno.ts";
+import { Fd } from "../sys/fd.ts";
+import { check } from "../sys/ffi.ts";
+import { AT_FDCWD, O } from "../sys/file.ts";
+import { AF, SOCK } from "../sys/socket.ts";
+import type { Address } from "./address.ts";
+import { NETLINK } from "./netlink.ts";
+import { type Link, RouteClient } from "./route.ts";
+
+export interface Plug {
+  netns: Fd;
+  /** `eth0`. */
+  interfaceName: string;
+  mac: string;
+  mtu: number;
+  addresses: readonly { address: Address; prefixLength: number }[];
+  /** The host's end, a port of the bridge. */
+  hostName: string;
+  bridgeIndex: number;
+  /** Default routes by these; none: the namespace keeps those it has. */
+  gateways: readonly Address[];
+  /** A frame may go back by the port it came from: needed where bridged packets pass the packet filter. */
+  isHairpin: boolean;
+  /** Containers on the bridge may not talk to each other. */
+  isIsolated: boolean;
+}
+
+/** Opens the network namespace of a process. Throws ENOENT when it has ended. */
+export function netnsOf(pid: number): Fd {
+  const path = `/proc/${pid}/ns/net`;
+  return new Fd(check("openat", [AT_FDCWD, path, O.CLOEXEC, 0], { path }));
+}
+
+export function routesIn(netns: Fd): RouteClient {
+  return new RouteClient(socketIn(netns, AF.NETLINK, SOCK.RAW, NETLINK.ROUTE));
+}
+
+/**
+ * A namespace with its loopback up. A neighbour learns at once who has an address now (arp_notify), since a new container
+ * may be given the address of one that has just gone.
+ */
+export function createSandbox(): Fd {
+  const netns = createNetns();
+  try {
+    tryWriteIn(netns, [
+      { path: "/proc/sys/net/ipv4/conf/default/arp_notify", text: "1" },
+      { path: "/proc/sys/net/ipv6/conf/default/accept_ra", text: "0" },
+      // Interfaces made from now on have no IPv6, so that no neighbour can bring it in; plug turns it on where asked.
+      { path: "/proc/sys/net/ipv6/conf/default/disable_ipv6", text: "1" },
+    ]);
+    using routes = routesIn(netns);
+    const loopback = 1;
+    routes.setUp(loopback);
+    return netns;
+  } catch (error) {
+    netns.close();
+    throw error;
+  }
+}
+
+/** Joins a namespace to a bridge by a veth pair. On failure nothing is left. */
+export function plug(host: RouteClient, request: Plug): void {
+  const { netns, interfaceName, mac, mtu } = request;
+  host.addVeth({
+    name: request.hostName,
+    master: request.bridgeIndex,
+    mtu,
+    peer: { name: interfaceName, netns, mac },
+  });
+  try {
+    if (request.isHairpin || request.isIsolated) {
+      const port = requireLink(host, request.hostName);
+      host.setBridgePort(port.index, { hairpin: request.isHairpin, isolated: request.isIsolated });
+    }
+    if (request.addresses.some(({ address }) => address.family === 6)) {
+      writeIn(netns, [{ path: `/proc/sys/net/ipv6/conf/${interfaceName}/disable_ipv6`, text: "0" }]);
+    }
+    using inside = routesIn(netns);
+    const link = requireLink(inside, interfaceName);
+    // Addresses before the link comes up: its announcement to the neighbours then carries them.
+    for (const { address, prefixLength } of request.addresses) inside.addAddress(link.index, address, prefixLength);
+    inside.setUp(link.index);
+    for (const gateway of request.gateways) inside.setDefaultRoute(gateway, link.index);
+  } catch (error) {
+    const half = host.link(request.hostName);
+    if (half !== null) host.deleteLink(half.index);
+    throw error;
+  }
+}
+
+/** Takes an interface out of a namespace that lives on; its other end on the bridge goes with it. None is fine. */
+export function unplug(netns: Fd, interfaceName: string): void {
+  using inside = routesIn(netns);
+  const link = inside.link(interfaceName);
+  if (link !== null) inside.deleteLink(link.index);
+}
+
+function requireLink(routes: RouteClient, name: string): Link {
+  const link = routes.link(name);
+  if (link === null) throw new SyscallError(`get link ${name}`, E.ENODEV);
+  return link;
+}
+
+interface NamespaceFile {
+  path: string;
+  text: string;
+}
+
+/** For what is good to have: passes over a kernel without IPv6, and a /proc/sys that is mounted read-only. */
+function tryWriteIn(netns: Fd, files: readonly NamespaceFile[]): void {
+  try {
+    writeIn(netns, files);
+  } catch (error) {
+    if (!(error instanceof SyscallError && OPTIONAL.has(error.errno))) throw error;
+  }
+}
+
+const OPTIONAL: ReadonlySet<number> = new Set([E.ENOENT, E.EROFS, E.EACCES]);
+
+/**
+ * Writes files below /proc/sys as a process in the namespace would: every one of them, then throws the last failure.
+ * INVARIANT: one batch, as every hop (runtime/program/batch.ts says why), and the way back is taken whatever fails.
+ */
+function writeIn(netns: Fd, files: readonly NamespaceFile[]): void {
+  runIn(netns, (program) => {
+    const file = program.slot();
+    for (const { path, text } of files) {
+      const next = new Label(path);
+      const title = `write ${JSON.stringify(text)} to ${path}`;
+      program.step("openat", [AT_FDCWD, path, O.WRONLY | O.CLOEXEC], { out: file, error: next, title });
+      program.step("write", [new Load(file), text, text.length], { error: 1, title });
+      program.step("close", [new Load(file)], { error: 1 });
+      program.mark(next);
+    }
+  });
+}
