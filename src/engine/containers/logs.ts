@@ -1,0 +1,113 @@
+// Container logs: which driver and options a container gets (checked at create), where its log lies, and reading it for the
+// API. The writing is the runtime's (runtime/log).
+import { join } from "node:path";
+import type { LogOptions, LogReader } from "../../../runtime/log/mod.ts";
+import { invalid, notImplemented } from "../../errors.ts";
+import type { LogChunk, LogQuery } from "../mod.ts";
+
+/** HostConfig.LogConfig, its defaults filled in. */
+export interface LogConfig {
+  type: string;
+  options: Readonly<Record<string, string>>;
+}
+
+/** Bounds for containers that set none: a log must not fill the disk. */
+const DEFAULT_MAX_BYTES = 20_000_000;
+const DEFAULT_MAX_FILES = 5;
+
+const FILE_OPTIONS = ["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag"];
+const COMMON_OPTIONS = ["mode", "max-buffer-size"];
+
+/** Refuses what cannot work, in Docker's words, at create. */
+export function validateLogConfig(type: string, options: Readonly<Record<string, string>>): void {
+  checkMode(options);
+  if (type === "none") return;
+  if (type !== "json-file" && type !== "local") {
+    throw invalid(`error looking up logging plugin ${type}: plugin "${type}" not found`);
+  }
+  for (const name of Object.keys(options)) {
+    if (!FILE_OPTIONS.includes(name) && !COMMON_OPTIONS.includes(name)) {
+      throw invalid(`unknown log opt '${name}' for ${type} log driver`);
+    }
+  }
+  toFileLimits({ type, options });
+}
+
+function checkMode(options: Readonly<Record<string, string>>): void {
+  const mode = options["mode"] ?? "";
+  if (mode !== "" && mode !== "blocking" && mode !== "non-blocking")
+    throw invalid(`logger: logging mode not supported: ${mode}`);
+  const size = options["max-buffer-size"];
+  if (size === undefined) return;
+  if (mode !== "non-blocking")
+    throw invalid(`logger: max-buffer-size option is only supported with 'mode=non-blocking'`);
+  if (parseSize(size) === null) throw invalid(`error parsing option max-buffer-size: invalid size: '${size}'`);
+}
+
+/** The part of LogOptions that the options decide. */
+function toFileLimits({ options, type }: LogConfig): Pick<LogOptions, "maxSizeBytes" | "maxFiles" | "compresses"> {
+  const size = options["max-size"];
+  const files = options["max-file"];
+  // COMPAT: Docker's -1 is no bound. `max-size` alone leaves one file, as there.
+  const maxSizeBytes = size === undefined ? DEFAULT_MAX_BYTES : size === "-1" ? null : parseSize(size);
+  if (size !== undefined && size !== "-1" && (maxSizeBytes === null || maxSizeBytes <= 0)) {
+    throw invalid(parseSize(size) === null ? `invalid size: '${size}'` : "max-size must be a positive number");
+  }
+  const fallback = type === "json-file" && size !== undefined ? 1 : DEFAULT_MAX_FILES;
+  const maxFiles = files === undefined ? fallback : /^[+-]?\d{1,9}$/.test(files) ? Number(files) : NaN;
+  if (Number.isNaN(maxFiles)) throw invalid(`strconv.Atoi: parsing "${files}": invalid syntax`);
+  if (maxFiles < 1) throw invalid("max-file cannot be less than 1");
+  const compress = options["compress"];
+  const compresses = compress === undefined ? type === "local" && maxFiles > 1 : parseBoolean(compress);
+  if (compresses && compress !== undefined && (maxFiles < 2 || maxSizeBytes === null)) {
+    throw invalid("compress cannot be true when max-file is less than 2 or max-size is not set");
+  }
+  return { maxSizeBytes, maxFiles, compresses };
+}
+
+/** What the runtime needs to write or read a container's log; null for driver `none`. `directory`: the container's own. */
+export function toLogOptions(id: string, directory: string, config: LogConfig): LogOptions | null {
+  if (config.type !== "json-file" && config.type !== "local") return null;
+  return {
+    driver: config.type,
+    path: logPath(id, directory, config.type),
+    ...toFileLimits(config),
+    attributes: {},
+  };
+}
+
+/** As inspect shows it (LogPath). COMPAT: collectors find json-file logs by this name; other drivers show "". */
+export function logPath(id: string, directory: string, type: string): string {
+  if (type === "json-file") return join(directory, `${id}-json.log`);
+  return type === "local" ? join(directory, `${id}-local.log`) : "";
+}
+
+/**
+ * A container's log as the route sends it. Throws notImplemented when the driver keeps none. `ended` settles when the run
+ * that goes on now is logged to its last byte (AttachSlot.ended).
+ */
+export function readLogs(
+  reader: LogReader | null,
+  query: LogQuery,
+  ended: Promise<void>,
+  signal: AbortSignal,
+): AsyncIterable<LogChunk> {
+  if (!reader) throw notImplemented("configured logging driver does not support reading");
+  const { details, follow, sinceNano, stderr, stdout, tail, timestamps, untilNano } = query;
+  const followUntil = follow ? ended : null;
+  return reader.read({ details, followUntil, sinceNano, stderr, stdout, tail, timestamps, untilNano }, signal);
+}
+
+/** `10m`, `1.5 GB`, `1024`: powers of 1024, as go-units' RAMInBytes; null for what is none. */
+function parseSize(text: string): number | null {
+  const [, number, unit] = /^(-?\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
+  if (number === undefined) return null;
+  const bytes = Number(number) * 1024 ** ["", "k", "m", "g", "t", "p"].indexOf((unit ?? "").toLowerCase());
+  return Number.isSafeInteger(Math.floor(bytes)) ? Math.floor(bytes) : null;
+}
+
+function parseBoolean(text: string): boolean {
+  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
+  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
+  throw invalid(`strconv.ParseBool: parsing "${text}": invalid syntax`);
+}

@@ -1,0 +1,263 @@
+// The mounts of a container: from what its configuration says to mount points (made once, at create, and stored), to
+// copy-up, to OCI mounts at each start.
+import { mkdir, opendir, stat } from "node:fs/promises";
+import type { OciMount } from "../../../runtime/bundle.ts";
+import type { Fd } from "../../../runtime/mod.ts";
+import type { CopyUpOutcome } from "../../../runtime/snapshot/copy_up.ts";
+import { EngineError, internal, invalid, isKind, notImplemented } from "../../errors.ts";
+import type { ContainerConfig } from "../../schema/container.ts";
+import type { HostConfig } from "../../schema/host_config.ts";
+import { createLocks } from "../locks.ts";
+import type { VolumeRecord } from "../mod.ts";
+import type { VolumeService } from "../volumes.ts";
+import type { ContainerRecord, MountPoint } from "./container.ts";
+import {
+  invalidMount,
+  MOUNT_OPTION,
+  type MountPlan,
+  parseBind,
+  parseMount,
+  parseTmpfs,
+  parseVolumePath,
+  parseVolumesFrom,
+} from "./mount_specs.ts";
+
+export interface ContainerMounts {
+  /**
+   * At create: Binds, Mounts, Tmpfs, Volumes of config and image, VolumesFrom to mount points; makes volumes, and bind
+   * directories as Docker does. Throws Docker's words. Until release() nobody removes the volumes.
+   */
+  resolve(
+    config: ContainerConfig,
+    hostConfig: HostConfig,
+    donors: (nameOrID: string) => ContainerRecord,
+  ): Promise<MountPoint[]>;
+  /** At create: fills empty volumes from the image. The view is opened only when there is something to look for. */
+  copyUp(mounts: readonly MountPoint[], openView: () => Fd): Promise<void>;
+  /** The create is over: its container has a row, or has failed. Takes the array that resolve() gave. */
+  release(mounts: readonly MountPoint[]): void;
+  /** Pure: mount points to OCI mounts, sorted by depth. */
+  toOci(mounts: readonly MountPoint[]): OciMount[];
+  /** On removal with `v`, on AutoRemove, and when a create has failed: its anonymous volumes that nobody else uses. */
+  removeAnonymous(record: Pick<ContainerRecord, "id" | "mounts">): Promise<void>;
+}
+
+export interface ContainerMountsDeps {
+  volumes: VolumeService;
+  /** runtime/snapshot/copy_up.ts. */
+  copyUp(view: Fd, path: string, destination: string): Promise<CopyUpOutcome>;
+}
+
+export function createContainerMounts(deps: ContainerMountsDeps): ContainerMounts {
+  /** Two creates at once may share a new volume: the first one fills it. */
+  const locks = createLocks();
+  const claims = new WeakMap<readonly MountPoint[], (() => void)[]>();
+  return {
+    async resolve(config, hostConfig, donors) {
+      const mounts: MountPoint[] = [];
+      const held: (() => void)[] = [];
+      claims.set(mounts, held);
+      const made: MountPoint[] = [];
+      try {
+        for (const item of plan(config, hostConfig, donors)) {
+          if (!("kind" in item)) mounts.push(item);
+          else {
+            const mount = await carryOut(deps.volumes, item);
+            if (mount.isAnonymous) made.push(mount);
+            mounts.push(mount);
+          }
+          const mount = mounts.at(-1);
+          if (mount?.type === "volume") held.push(claim(deps.volumes, mount.name));
+        }
+        return mounts;
+      } catch (error) {
+        for (const release of held) release();
+        for (const mount of made) await deps.volumes.removeUnused(mount.name, "").catch(() => false);
+        throw error;
+      }
+    },
+    async copyUp(mounts, openView) {
+      const wanted: MountPoint[] = [];
+      for (const mount of mounts) {
+        if (mount.type !== "volume" || mount.options.includes(MOUNT_OPTION.noCopy)) continue;
+        if (await isEmpty(mount.source)) wanted.push(mount);
+      }
+      if (wanted.length === 0) return;
+      using view = openView();
+      for (const mount of wanted) {
+        using _held = await locks.hold(mount.name);
+        const outcome = await deps.copyUp(view, mount.destination, mount.source);
+        if (outcome === "notDirectory") {
+          throw internal(`cannot mount volume over existing file, file exists ${mount.destination}`);
+        }
+      }
+    },
+    release(mounts) {
+      for (const release of claims.get(mounts) ?? []) release();
+      claims.delete(mounts);
+    },
+    toOci,
+    async removeAnonymous(record) {
+      const failures: unknown[] = [];
+      for (const mount of record.mounts) {
+        if (mount.type !== "volume" || !mount.isAnonymous) continue;
+        await deps.volumes.removeUnused(mount.name, record.id).catch((error: unknown) => failures.push(error));
+      }
+      if (failures.length > 0)
+        throw new AggregateError(failures, `cannot remove all anonymous volumes of ${record.id}`);
+    },
+  };
+}
+
+// ---- planning
+
+/**
+ * All mounts in the order of their precedence, checked as a whole before anything is made. Mounts of other containers
+ * come first and give way to anything at the same place; two of the container's own at one place are refused.
+ */
+function plan(
+  config: ContainerConfig,
+  hostConfig: HostConfig,
+  donors: (nameOrID: string) => ContainerRecord,
+): (MountPlan | MountPoint)[] {
+  const inherited = new Map<string, MountPoint>();
+  for (const spec of hostConfig.VolumesFrom) {
+    for (const mount of donated(spec, donors)) inherited.set(mount.destination, mount);
+  }
+  const own = new Map<string, MountPlan>();
+  const add = (item: MountPlan): void => {
+    const { destination } = item.mount;
+    if (own.has(destination)) throw invalid(`Duplicate mount point: ${destination}`);
+    own.set(destination, item);
+    inherited.delete(destination);
+  };
+  for (const bind of hostConfig.Binds) add(parseBind(bind, hostConfig.VolumeDriver));
+  for (const mount of hostConfig.Mounts) add(parseMount(mount));
+  for (const [destination, options] of Object.entries(hostConfig.Tmpfs)) add(parseTmpfs(destination, options));
+  for (const path of Object.keys(config.Volumes)) {
+    const item = parseVolumePath(path);
+    if (!own.has(item.mount.destination) && !inherited.has(item.mount.destination)) add(item);
+  }
+  return [...inherited.values(), ...own.values()];
+}
+
+function donated(spec: string, donors: (nameOrID: string) => ContainerRecord): MountPoint[] {
+  const { container, isWritable } = parseVolumesFrom(spec);
+  return shownMounts(donorOf(container, donors)).map((mount) => ({
+    ...mount,
+    mode: "",
+    isWritable: mount.isWritable && isWritable,
+    options: mount.type === "volume" ? [MOUNT_OPTION.noCopy] : mount.options,
+  }));
+}
+
+/** COMPAT: a 404 from create means "no such image" to every client and makes it pull; so a missing donor is a 400. */
+function donorOf(container: string, donors: (nameOrID: string) => ContainerRecord): ContainerRecord {
+  try {
+    return donors(container);
+  } catch (error) {
+    if (error instanceof EngineError && error.kind === "notFound") throw invalid(error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** What inspect and list show: all but those of `--tmpfs`, which stand in HostConfig.Tmpfs alone. */
+export function shownMounts(record: Pick<ContainerRecord, "mounts" | "hostConfig">): MountPoint[] {
+  const hidden = new Set(
+    Object.entries(record.hostConfig.Tmpfs).map(([path, options]) => parseTmpfs(path, options).mount.destination),
+  );
+  return record.mounts.filter((mount) => mount.type !== "tmpfs" || !hidden.has(mount.destination));
+}
+
+// ---- carrying out
+
+async function carryOut(volumes: VolumeService, item: MountPlan): Promise<MountPoint> {
+  switch (item.kind) {
+    case "tmpfs":
+      return item.mount;
+    case "bind":
+      await findSource(item.path, item.isMade);
+      return { ...item.mount, source: item.path };
+    case "volume": {
+      const volume = await makeVolume(volumes, item.volume);
+      return { ...item.mount, name: volume.name, source: volume.mountpoint, driver: volume.driver };
+    }
+  }
+}
+
+/** COMPAT: `-v` makes a missing directory, owned by root; `--mount` refuses it. */
+async function findSource(path: string, isMade: boolean): Promise<void> {
+  try {
+    await stat(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!isMade || code !== "ENOENT") throw invalidMount("bind", `bind source path does not exist: ${path}`);
+    try {
+      await mkdir(path, { recursive: true, mode: 0o755 });
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw internal(`error while creating mount source path '${path}': ${reason}`, { cause });
+    }
+  }
+}
+
+async function makeVolume(
+  volumes: VolumeService,
+  request: Parameters<VolumeService["create"]>[0],
+): Promise<VolumeRecord> {
+  let volume: VolumeRecord;
+  try {
+    volume = await volumes.create(request);
+  } catch (error) {
+    // COMPAT: as above, no 404 but for the image.
+    if (error instanceof EngineError && error.kind === "notFound") throw invalid(error.message, { cause: error });
+    throw error;
+  }
+  if (Object.keys(volume.options).length > 0) {
+    const options = Object.entries(volume.options)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(", ");
+    throw notImplemented(
+      `volume ${volume.name} has to be mounted with options (${options}), which this engine cannot do yet`,
+    );
+  }
+  return volume;
+}
+
+/** A donor's volume may have been removed by force from under it; the launch will tell. */
+function claim(volumes: VolumeService, name: string): () => void {
+  try {
+    return volumes.claim(name);
+  } catch (error) {
+    if (isKind(error, "notFound")) return () => undefined;
+    throw error;
+  }
+}
+
+async function isEmpty(path: string): Promise<boolean> {
+  for await (const _entry of await opendir(path)) return false;
+  return true;
+}
+
+// ---- to OCI
+
+/** A mount goes after those above it, so `/a` before `/a/b`; otherwise in the order given. */
+function toOci(mounts: readonly MountPoint[]): OciMount[] {
+  const depth = (mount: MountPoint): number => mount.destination.split("/").length;
+  return [...mounts].sort((a, b) => depth(a) - depth(b)).map(toOciMount);
+}
+
+function toOciMount(mount: MountPoint): OciMount {
+  const { destination, source, options } = mount;
+  if (mount.type === "tmpfs") return { destination, type: "tmpfs", source: "tmpfs", options: [...options] };
+  const bind = options.includes(MOUNT_OPTION.nonRecursive) ? "bind" : "rbind";
+  return { destination, type: "bind", source, options: [bind, accessOf(mount), mount.propagation || "rprivate"] };
+}
+
+/** `rro` is read-only all the way down (mount_setattr with AT_RECURSIVE), `ro` at the top alone. */
+function accessOf(mount: MountPoint): "rw" | "ro" | "rro" {
+  if (mount.isWritable) return "rw";
+  const isTopOnly =
+    mount.options.includes(MOUNT_OPTION.readOnlyTopOnly) || mount.options.includes(MOUNT_OPTION.nonRecursive);
+  return isTopOnly ? "ro" : "rro";
+}

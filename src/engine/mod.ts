@@ -1,0 +1,361 @@
+// The engine: services side by side. Routes call these and nothing else; composition is in daemon.ts.
+import type { Runtime } from "../../runtime/mod.ts";
+import type { Config } from "../config.ts";
+import type { ContainerCreate } from "../schema/container.ts";
+import type { ExecCreate, ExecStart } from "../schema/exec.ts";
+import type { Resources, RestartPolicy } from "../schema/host_config.ts";
+import type { EndpointSettings, NetworkCreate } from "../schema/network.ts";
+import type { VolumeCreate } from "../schema/volume.ts";
+import type { ContainerRecord } from "./containers/container.ts";
+import type { HealthReport } from "./containers/health.ts";
+
+/** A filter as the API carries it: name to values. Parsed and checked by engine/filters.ts. */
+export type Filters = ReadonlyMap<string, readonly string[]>;
+
+/** A two-way byte stream that has left HTTP: what attach and exec are joined to. `http/hijack.ts` makes them. */
+export interface ByteStream {
+  /** The next bytes, or null once the peer has half-closed or gone. */
+  read(): Promise<Uint8Array | null>;
+  /** Resolves when the bytes are on their way (backpressure); rejects once the peer is gone. */
+  write(bytes: Uint8Array): Promise<void> | void;
+  /** Ends our direction; reading goes on. */
+  closeWrite(): void;
+  destroy(): void;
+  /** Called once the connection is wholly gone. */
+  onGone(callback: () => void): void;
+}
+
+// ---- events
+
+export interface EngineEvent {
+  type: "container" | "image" | "network" | "volume" | "daemon" | "builder" | "plugin";
+  action: string;
+  actorID: string;
+  attributes: Readonly<Record<string, string>>;
+  /** Unix time in nanoseconds. */
+  timeNano: bigint;
+}
+
+export interface EventQuery {
+  /** Unix seconds, with fraction; null: none. */
+  since: number | null;
+  until: number | null;
+  filters: Filters;
+}
+
+export interface Events {
+  publish(type: EngineEvent["type"], action: string, actorID: string, attributes: Record<string, string>): void;
+  /** Replays what is kept since `since`, then goes on live until `until` or abort. Throws `invalid` before the first event. */
+  subscribe(query: EventQuery, signal: AbortSignal): AsyncIterable<EngineEvent>;
+  listeners(): number;
+}
+
+// ---- containers
+
+export interface CreateRequest {
+  name: string | null;
+  /** `os/arch[/variant]` or "". */
+  platform: string;
+  body: ContainerCreate;
+}
+
+export type WaitCondition = "not-running" | "next-exit" | "removed";
+
+export interface AttachOptions {
+  stream: boolean;
+  logs: boolean;
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  /** null: the default, or none without a terminal. */
+  detachKeys: string | null;
+  /** 8-byte frames (no terminal), or raw bytes. WebSocket attach never frames. */
+  framed: boolean;
+}
+
+export interface LogQuery {
+  follow: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  /** Unix nanoseconds; null: no bound. */
+  sinceNano: bigint | null;
+  untilNano: bigint | null;
+  /** null: all. */
+  tail: number | null;
+  timestamps: boolean;
+  details: boolean;
+}
+
+/** A piece of log output as it goes to the client: already with timestamp and details, its newline kept. */
+export interface LogChunk {
+  stream: 1 | 2;
+  bytes: Uint8Array;
+}
+
+export interface ContainerSizes {
+  rwBytes: number;
+  rootFsBytes: number;
+}
+
+export interface ListOptions {
+  all: boolean;
+  limit: number;
+  size: boolean;
+  filters: Filters;
+}
+
+export interface TopTable {
+  Titles: string[];
+  Processes: string[][];
+}
+
+export interface Containers {
+  create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
+  start(nameOrID: string): Promise<"started" | "already-running">;
+  stop(
+    nameOrID: string,
+    options: { signal: string | null; timeoutSec: number | null },
+  ): Promise<"stopped" | "already-stopped">;
+  restart(nameOrID: string, options: { signal: string | null; timeoutSec: number | null }): Promise<void>;
+  kill(nameOrID: string, signal: string | null): Promise<void>;
+  pause(nameOrID: string): Promise<void>;
+  unpause(nameOrID: string): Promise<void>;
+  rename(nameOrID: string, newName: string): Promise<void>;
+  resize(nameOrID: string, rows: number, columns: number): Promise<void>;
+  remove(nameOrID: string, options: { force: boolean; volumes: boolean; link: boolean }): Promise<void>;
+  update(nameOrID: string, change: Resources & { RestartPolicy: RestartPolicy | null }): Promise<string[]>;
+  prune(filters: Filters): Promise<{ deleted: string[]; spaceReclaimed: number }>;
+  /** Registers at once (throws notFound, invalid); `result` settles when the condition is met or the signal aborts. */
+  wait(
+    nameOrID: string,
+    condition: WaitCondition,
+    signal: AbortSignal,
+  ): Promise<{ result: Promise<{ statusCode: number; error: string | null }> }>;
+  /**
+   * Checks that attaching is allowed (throws conflict, notFound) and returns the join. `run` is called once with the
+   * hijacked stream and resolves when the attachment has ended. `hasTerminal` decides the reply's content type.
+   */
+  attach(
+    nameOrID: string,
+    options: AttachOptions,
+  ): Promise<{ hasTerminal: boolean; run(stream: ByteStream): Promise<void> }>;
+  logs(
+    nameOrID: string,
+    query: LogQuery,
+    signal: AbortSignal,
+  ): Promise<{ hasTerminal: boolean; chunks: AsyncIterable<LogChunk> }>;
+  top(nameOrID: string, psArgs: string): Promise<TopTable>;
+  /** The record by full ID, name or unique ID prefix; throws Docker's notFound and invalid. Takes no lock. */
+  get(nameOrID: string): ContainerRecord;
+  list(options: ListOptions): Promise<{ record: ContainerRecord; sizes: ContainerSizes | null }[]>;
+  sizes(nameOrID: string): Promise<ContainerSizes>;
+  /** All records, in no order: for views that need to know who uses what. */
+  all(): Iterable<ContainerRecord>;
+  /** IDs of exec sessions that run in it now. */
+  execIDs(id: string): string[];
+  logPath(id: string): string;
+  /** What the health checks of its current or last run say; null: it has none. */
+  health(id: string): HealthReport | null;
+}
+
+// ---- exec sessions
+
+export interface ExecRecord {
+  id: string;
+  containerID: string;
+  config: ExecCreate;
+  isRunning: boolean;
+  exitCode: number | null;
+  pid: number;
+}
+
+export interface ExecSessions {
+  create(containerNameOrID: string, config: ExecCreate): Promise<{ id: string }>;
+  get(id: string): ExecRecord;
+  /** Detached start: answers once the command runs, or throws. */
+  startDetached(id: string, options: ExecStart): Promise<void>;
+  /** Checks first (throws notFound, conflict), then `run` starts it on the hijacked stream; a command that cannot be started is told in the stream. */
+  startAttached(
+    id: string,
+    options: ExecStart,
+  ): Promise<{
+    hasTerminal: boolean;
+    run(stream: ByteStream): Promise<void>;
+    /** Instead of `run`. */ abandon?(): void;
+  }>;
+  resize(id: string, rows: number, columns: number): Promise<void>;
+}
+
+// ---- images
+
+export interface ImageRecord {
+  /** Digest of the config: `sha256:…`. */
+  id: string;
+  /** Canonical references: `docker.io/library/busybox:latest`. */
+  tags: string[];
+  /** `docker.io/library/busybox@sha256:…`: the digest it was pulled or pushed by. */
+  repoDigests: string[];
+  createdAt: string;
+  author: string;
+  comment: string;
+  architecture: string;
+  variant: string;
+  os: string;
+  osVersion: string;
+  /** The container configuration in the image's config, in Docker's spelling. */
+  config: ImageConfig;
+  diffIDs: string[];
+  history: HistoryEntry[];
+  sizeBytes: number;
+  lastTagTime: string;
+  manifest: { mediaType: string; digest: string; size: number } | null;
+}
+
+export interface ImageConfig {
+  User?: string;
+  ExposedPorts?: Record<string, object>;
+  Env?: string[];
+  Entrypoint?: string[] | null;
+  Cmd?: string[] | null;
+  Volumes?: Record<string, object>;
+  WorkingDir?: string;
+  Labels?: Record<string, string>;
+  StopSignal?: string;
+  Healthcheck?: {
+    Test?: string[];
+    Interval?: number;
+    Timeout?: number;
+    Retries?: number;
+    StartPeriod?: number;
+    StartInterval?: number;
+  };
+  Shell?: string[];
+  OnBuild?: string[];
+  ArgsEscaped?: boolean;
+}
+
+export interface HistoryEntry {
+  created: string;
+  createdBy: string;
+  comment: string;
+  author: string;
+  isEmptyLayer: boolean;
+  sizeBytes: number;
+}
+
+/** One line of a pull, push or load, as the CLI draws it; written to the client as it is. */
+export type ProgressMessage = Readonly<Record<string, unknown>>;
+export type Progress = (message: ProgressMessage) => void;
+
+export interface RegistryCredentials {
+  username: string;
+  password: string;
+  /** From `docker login` with a token store. */
+  identityToken: string;
+  registryToken: string;
+}
+
+export interface Images {
+  /** By ID, ID prefix or reference in any familiar form; throws Docker's 404. */
+  get(nameOrID: string): ImageRecord;
+  list(options: {
+    all: boolean;
+    filters: Filters;
+    sharedSize: boolean;
+  }): Promise<{ image: ImageRecord; sharedSizeBytes: number; containers: number }[]>;
+  tag(source: string, repository: string, tag: string): Promise<void>;
+  remove(
+    nameOrID: string,
+    options: { force: boolean; prune: boolean },
+  ): Promise<({ Untagged: string } | { Deleted: string })[]>;
+  prune(filters: Filters): Promise<{ deleted: ({ Untagged: string } | { Deleted: string })[]; spaceReclaimed: number }>;
+  /** Pulls `reference` (all tags when `tag` is ""); throws before the first message for what deserves a status. */
+  pull(
+    request: { image: string; tag: string; platform: string; credentials: RegistryCredentials | null },
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<void>;
+  load(
+    body: AsyncIterable<Uint8Array>,
+    options: { quiet: boolean; platforms: string[] },
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Throws notFound before any byte. */
+  save(names: string[], options: { platforms: string[] }, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  /** Makes sure an image is unpacked and returns its layer directories, the topmost first, relative to `layersDir`. */
+  rootfsLayers(imageID: string): Promise<{ layersDir: string; lower: string[] }>;
+  totals(): Promise<{ count: number; layersBytes: number }>;
+}
+
+// ---- networks
+
+export interface NetworkRecord {
+  id: string;
+  name: string;
+  createdAt: string;
+  driver: string;
+  scope: "local";
+  enableIPv4: boolean;
+  enableIPv6: boolean;
+  isInternal: boolean;
+  isAttachable: boolean;
+  isIngress: boolean;
+  ipam: {
+    driver: string;
+    options: Record<string, string> | null;
+    config: { subnet: string; ipRange: string; gateway: string; auxiliaryAddresses: Record<string, string> }[];
+    /** The engine chose the subnets: static addresses are refused on such a network, as under Docker. */
+    isAutomatic?: boolean;
+  };
+  options: Record<string, string>;
+  labels: Record<string, string>;
+}
+
+export interface Networks {
+  create(request: NetworkCreate): Promise<{ id: string; warning: string }>;
+  /** By full ID, exact name, ID prefix; throws Docker's 404 and ambiguity. */
+  get(nameOrID: string): NetworkRecord;
+  list(filters: Filters): NetworkRecord[];
+  remove(nameOrID: string): Promise<void>;
+  prune(filters: Filters): Promise<string[]>;
+  connect(nameOrID: string, container: string, settings: EndpointSettings | null): Promise<void>;
+  disconnect(nameOrID: string, container: string, force: boolean): Promise<void>;
+}
+
+// ---- volumes
+
+export interface VolumeRecord {
+  name: string;
+  driver: string;
+  createdAt: string;
+  mountpoint: string;
+  labels: Record<string, string>;
+  options: Record<string, string>;
+  isAnonymous: boolean;
+}
+
+export interface Volumes {
+  /** Idempotent by name; an empty name makes an anonymous one. */
+  create(request: VolumeCreate): Promise<VolumeRecord>;
+  get(name: string): VolumeRecord;
+  list(filters: Filters): Promise<{ volumes: VolumeRecord[]; warnings: string[] }>;
+  remove(name: string, force: boolean): Promise<void>;
+  prune(filters: Filters): Promise<{ deleted: string[]; spaceReclaimed: number }>;
+  usage(name: string): Promise<{ sizeBytes: number; refCount: number }>;
+}
+
+// ---- the whole
+
+export interface Engine {
+  readonly config: Config;
+  readonly runtime: Runtime;
+  /** The engine's own ID (`/info`), stored with the data root. */
+  readonly id: string;
+  readonly containers: Containers;
+  readonly exec: ExecSessions;
+  readonly images: Images;
+  readonly networks: Networks;
+  readonly volumes: Volumes;
+  readonly events: Events;
+}

@@ -1,0 +1,143 @@
+// What the networks do when the daemon starts and stops: the predefined networks and the default bridge, the bridges of
+// all others, the kernel settings they need; and how all of it is taken away again.
+import {
+  contains,
+  formatAddress,
+  type HostNetwork,
+  localMAC,
+  overlaps,
+  parseAddress,
+  parseCIDR,
+  subnetOf,
+} from "../../../runtime/mod.ts";
+import type { Config } from "../../config.ts";
+import type { NetworkStore } from "../../db/networks.ts";
+import { invalid } from "../../errors.ts";
+import type { Log } from "../../log.ts";
+import type { RandomBytes } from "../ids.ts";
+import type { NetworkRecord } from "../mod.ts";
+import type { LiveNetwork } from "./attachments.ts";
+import { bridgeOptions, defaultBridgeOptions, networkSubnets } from "./bridge_options.ts";
+import { choosePool, createPool, DOCKER_POOLS } from "./ipam.ts";
+import { automatic } from "./new_network.ts";
+import { PREDEFINED, predefinedRecord } from "./predefined.ts";
+
+export interface BootDeps {
+  host: HostNetwork;
+  store: NetworkStore;
+  config(): Config;
+  random: RandomBytes;
+  now(): Date;
+  log: Log;
+}
+
+/** Every network there is, with the predefined ones made on the first start and the default bridge brought up to date. */
+export async function loadRecords(deps: BootDeps): Promise<NetworkRecord[]> {
+  const { networks, damaged } = await deps.store.all();
+  for (const id of damaged) deps.log.error("a network's row cannot be read; it is kept, not served", { network: id });
+  const records = new Map(networks.map((network) => [network.name, network]));
+  for (const name of PREDEFINED) {
+    if (records.has(name)) continue;
+    const record = predefinedRecord(name, deps.random, deps.now());
+    await deps.store.insert(record);
+    records.set(name, record);
+  }
+  const bridge = records.get("bridge");
+  if (deps.config().bridge === "none") records.delete("bridge");
+  else if (bridge !== undefined) {
+    const settled = settleDefaultBridge(deps, bridge, networks);
+    if (JSON.stringify(settled) !== JSON.stringify(bridge)) await deps.store.update(settled);
+    records.set("bridge", settled);
+  }
+  return [...records.values()];
+}
+
+export function pools(config: Config): readonly { base: string; size: number }[] {
+  return config.defaultAddressPools.length > 0 ? config.defaultAddressPools : DOCKER_POOLS;
+}
+
+/** The default bridge's subnet: as configured, as the interface has it, as it was last time, or the first that is free. */
+function settleDefaultBridge(deps: BootDeps, record: NetworkRecord, all: readonly NetworkRecord[]): NetworkRecord {
+  const config = deps.config();
+  const interfaceName = config.bridge === "" ? "docker0" : config.bridge;
+  const options = defaultBridgeOptions(interfaceName, config.mtu);
+  const taken = deps.host
+    .routedSubnets()
+    .filter((route) => route.interfaceName !== interfaceName)
+    .map(({ subnet }) => subnet);
+  const others = all.filter(({ id }) => id !== record.id).flatMap((other) => networkSubnets(other));
+  const inUse = [...taken, ...others.map(({ subnet }) => subnet)];
+  const present = (deps.host.bridgeAddresses(interfaceName) ?? []).find((text) => !text.includes(":"));
+  const [before] = networkSubnets(record);
+  const given = config.bip !== "" ? config.bip : (present ?? "");
+  if (given !== "") {
+    const parsed = parseCIDR(given);
+    if (parsed === null || parsed.address.value === parsed.subnet.value) {
+      throw invalid(`bip: not an address of a subnet: ${JSON.stringify(given)}`);
+    }
+    const pool = { ...automatic(parsed.subnet), gateway: formatAddress(parsed.address) };
+    return { ...record, options, ipam: { ...record.ipam, config: [pool] } };
+  }
+  const keeps =
+    before !== undefined && before.subnet.family === 4 && !inUse.some((subnet) => overlaps(subnet, before.subnet));
+  const pool = keeps ? record.ipam.config.slice(0, 1) : [automatic(choosePool(pools(config), 4, inUse))];
+  return { ...record, options, ipam: { ...record.ipam, config: pool } };
+}
+
+/** Makes sure of a network's bridge. Throws what the kernel says. */
+export function bringUp(deps: BootDeps, record: NetworkRecord): LiveNetwork {
+  const subnets = networkSubnets(record);
+  const live: LiveNetwork = { record, pools: subnets.map(createPool), bridge: null };
+  if (record.driver !== "bridge") return live;
+  const options = bridgeOptions(record);
+  const addresses = options.hasNoGateway
+    ? []
+    : subnets.map(({ subnet, gateway }) => ({
+        address: gateway,
+        prefixLength: subnet.prefixLength,
+      }));
+  const { index, isOurs } = deps.host.ensureBridge({
+    name: options.interfaceName,
+    mac: localMAC(deps.random(6)),
+    mtu: options.mtu,
+    addresses,
+  });
+  live.bridge = { index, options };
+  const conf = (family: "ipv4" | "ipv6", key: string) => `net/${family}/conf/${options.interfaceName}/${key}`;
+  // Lets the host reach published ports by 127.0.0.1; the rules keep everybody else from using it.
+  if (!record.isInternal && deps.config().managesFirewall) trySysctl(deps, conf("ipv4", "route_localnet"), "1");
+  trySysctl(deps, conf("ipv6", "accept_ra"), "0");
+  if (isOurs && !record.enableIPv6) trySysctl(deps, conf("ipv6", "disable_ipv6"), "1");
+  if (record.enableIPv6) enableIPv6Forwarding(deps);
+  return live;
+}
+
+function enableIPv6Forwarding(deps: BootDeps): void {
+  const name = "net/ipv6/conf/all/forwarding";
+  if (deps.config().enablesIPForward && deps.host.readSysctl(name) === "0") trySysctl(deps, name, "1");
+}
+
+/** A kernel without IPv6 has no such file; a read-only /proc/sys is the administrator's word. */
+function trySysctl(deps: BootDeps, name: string, value: string): void {
+  if (deps.host.readSysctl(name) === null) return;
+  try {
+    deps.host.writeSysctl(name, value);
+  } catch (error) {
+    deps.log.warn("a kernel setting could not be made", { setting: name, value, error });
+  }
+}
+
+const FORWARDING = "net/ipv4/ip_forward";
+
+/** Turns forwarding on where it is off. Answers what to do to undo that, or null. */
+export function enableForwarding(deps: BootDeps): (() => void) | null {
+  if (!deps.config().enablesIPForward || deps.host.readSysctl(FORWARDING) !== "0") return null;
+  trySysctl(deps, FORWARDING, "1");
+  return () => trySysctl(deps, FORWARDING, "0");
+}
+
+/** The host's routes that a new network must keep clear of. */
+export function routedElsewhere(host: HostNetwork): ReturnType<HostNetwork["routedSubnets"]> {
+  const linkLocal = parseAddress("fe80::");
+  return host.routedSubnets().filter(({ subnet }) => linkLocal === null || !contains(subnetOf(linkLocal, 10), subnet));
+}

@@ -1,0 +1,394 @@
+// Joining containers to networks: one sandbox for each that has a network of its own. Acquire in order; what fails undoes
+// in reverse. See networking.ts for the contract.
+import {
+  type Address,
+  type Fd,
+  formatAddress,
+  type HostNetwork,
+  localMAC,
+  parseAddress,
+  SyscallError,
+} from "../../../runtime/mod.ts";
+import type { Config } from "../../config.ts";
+import { conflict, EngineError, internal, notFound } from "../../errors.ts";
+import type { Log } from "../../log.ts";
+import type { ContainerRecord, EndpointRecord } from "../containers/container.ts";
+import { newID, type RandomBytes } from "../ids.ts";
+import type { Events, NetworkRecord } from "../mod.ts";
+import {
+  type Attachment,
+  gatewayEndpoint,
+  isNATable,
+  type LiveNetwork,
+  portTarget,
+  publishedPorts,
+  releaseAddresses,
+  takeAddress,
+} from "./attachments.ts";
+import { dnsNames, networkMode, planEndpoints } from "./endpoint.ts";
+import { type SandboxFiles, siblingPaths } from "./files.ts";
+import type { ContainerNetworking, Joined } from "./networking.ts";
+import { parsePortRequests, type Ports } from "./ports.ts";
+import type { Rules } from "./rules.ts";
+
+export interface SandboxDeps {
+  host: HostNetwork;
+  ports: Ports;
+  rules: Rules;
+  events: Events;
+  config(): Config;
+  random: RandomBytes;
+  log: Log;
+  attachments: Map<string, Attachment>;
+  /** By ID, then by name; null: there is none (any more). */
+  findNetwork(nameOrID: string): LiveNetwork | null;
+  /** Writes hosts, hostname and resolv.conf of a container and answers where they lie. */
+  writeFiles(record: ContainerRecord, endpoints: readonly EndpointRecord[], filesDir: string): SandboxFiles;
+}
+
+export function createSandboxes(deps: SandboxDeps): ContainerNetworking {
+  return {
+    plan: (hostConfig, config, networking) =>
+      deps.config().bridge === "none" && isDefaultBridge(hostConfig.NetworkMode)
+        ? []
+        : planEndpoints(hostConfig, config, networking, (name) => deps.findNetwork(name)?.record ?? null),
+    async join(record, donor, filesDir) {
+      try {
+        return await join(deps, record, donor, filesDir);
+      } catch (error) {
+        throw setupFailure(error);
+      }
+    },
+    leave: (record) => leave(deps, record.id),
+    async regain(record) {
+      if (attachAgain(deps, record)) await deps.rules.sync();
+    },
+  };
+}
+
+function isDefaultBridge(mode: string): boolean {
+  const parsed = networkMode(mode);
+  return parsed.kind === "network" && parsed.name === "bridge";
+}
+
+/** COMPAT: how every failure of the network at start begins; the kind stays. */
+function setupFailure(error: unknown): EngineError {
+  const text = error instanceof Error ? error.message : String(error);
+  const message = `failed to set up container networking: ${text}`;
+  return error instanceof EngineError
+    ? new EngineError(error.kind, message, { cause: error })
+    : internal(message, { cause: error });
+}
+
+async function join(
+  deps: SandboxDeps,
+  record: ContainerRecord,
+  donor: { record: ContainerRecord; pid: number } | null,
+  filesDir: string,
+): Promise<Joined> {
+  const mode = networkMode(record.hostConfig.NetworkMode);
+  if (mode.kind === "container") {
+    if (donor === null) throw notFound(`joining network namespace of container: No such container: ${mode.of}`);
+    const files = siblingPaths(filesDir, donor.record.id);
+    return joined(deps, record, { netns: donorSandbox(deps, donor), endpoints: [], files, attachment: null });
+  }
+  if (mode.kind !== "network" || record.config.NetworkDisabled) {
+    const files = deps.writeFiles(record, [], filesDir);
+    const netns = mode.kind === "host" ? null : deps.host.createSandbox();
+    return joined(deps, record, { netns, endpoints: [], files, attachment: attachShared(deps, record) });
+  }
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => leave(deps, record.id));
+  const attachment = takeEndpoints(deps, record);
+  const endpoints = attachment.endpoints.map((endpoint) => endpoint.record);
+  takePorts(deps, attachment, record);
+  const files = deps.writeFiles(record, endpoints, filesDir);
+  const netns = undo.use(deps.host.createSandbox());
+  for (const endpoint of attachment.endpoints) plugEndpoint(deps, attachment, endpoint, netns);
+  if (attachment.ports.length > 0) await deps.rules.sync();
+  for (const { network } of attachment.endpoints) announce(deps, attachment, network.record);
+  undo.move();
+  return joined(deps, record, { netns, endpoints, files, attachment });
+}
+
+function joined(
+  deps: SandboxDeps,
+  record: ContainerRecord,
+  made: { netns: Fd | null; endpoints: EndpointRecord[]; files: SandboxFiles; attachment: Attachment | null },
+): Joined {
+  let isKept = false;
+  return {
+    netns: made.netns,
+    endpoints: made.endpoints,
+    publishedPorts: made.attachment === null ? [] : publishedPorts(made.attachment),
+    files: made.files,
+    keep() {
+      isKept = true;
+    },
+    async [Symbol.asyncDispose]() {
+      made.netns?.close();
+      if (!isKept) await leave(deps, record.id);
+    },
+  };
+}
+
+function donorSandbox(deps: SandboxDeps, donor: { record: ContainerRecord; pid: number }): Fd {
+  try {
+    return deps.host.sandboxOf(donor.pid);
+  } catch (error) {
+    throw conflict(
+      `cannot join network namespace of a non running container: container ${donor.record.name} is exited`,
+      { cause: error },
+    );
+  }
+}
+
+/** For `host` and `none`: nothing is taken, but listeners hear of it as of any other network. */
+function attachShared(deps: SandboxDeps, record: ContainerRecord): Attachment {
+  const attachment = newAttachment(record);
+  deps.attachments.set(record.id, attachment);
+  const network = sharedNetwork(deps, record);
+  if (network !== null) announce(deps, attachment, network);
+  return attachment;
+}
+
+function sharedNetwork(deps: SandboxDeps, record: ContainerRecord): NetworkRecord | null {
+  const mode = networkMode(record.hostConfig.NetworkMode);
+  if (mode.kind !== "host" && mode.kind !== "none") return null;
+  return deps.findNetwork(mode.kind)?.record ?? null;
+}
+
+function newAttachment(record: ContainerRecord): Attachment {
+  return {
+    containerID: record.id,
+    containerName: record.name,
+    endpoints: [],
+    ports: [],
+    portsNetworkID: "",
+    announced: [],
+  };
+}
+
+function announce(deps: SandboxDeps, attachment: Attachment, network: NetworkRecord): void {
+  attachment.announced.push(network);
+  deps.events.publish("network", "connect", network.id, networkAttributes(network, attachment.containerID));
+}
+
+export function networkAttributes(network: NetworkRecord, containerID: string): Record<string, string> {
+  return { container: containerID, name: network.name, type: network.driver };
+}
+
+/** Registers the container with an address on each of its networks. */
+function takeEndpoints(deps: SandboxDeps, record: ContainerRecord): Attachment {
+  const attachment = newAttachment(record);
+  deps.attachments.set(record.id, attachment);
+  for (const planned of record.endpoints) {
+    const network =
+      deps.findNetwork(planned.networkID === "" ? planned.networkName : planned.networkID) ??
+      deps.findNetwork(planned.networkName);
+    // COMPAT: Docker's 404, with the name the user gave.
+    if (network === null) throw notFound(`network ${planned.networkName} not found`);
+    takeEndpoint(deps, attachment, record, network, planned);
+  }
+  return attachment;
+}
+
+/** One more endpoint, with its addresses and the name of its interface. */
+export function takeEndpoint(
+  deps: SandboxDeps,
+  attachment: Attachment,
+  container: ContainerRecord,
+  network: LiveNetwork,
+  planned: EndpointRecord,
+): EndpointRecord {
+  const { record: net, bridge } = network;
+  const endpoint: EndpointRecord = {
+    ...planned,
+    networkID: net.id,
+    networkName: net.name,
+    endpointID: newID(deps.random),
+    interfaceName: freeInterface(attachment, planned, bridge?.options.interfacePrefix ?? "eth"),
+    macAddress:
+      planned.settings.MacAddress === "" ? localMAC(deps.random(6)) : planned.settings.MacAddress.toLowerCase(),
+    dnsNames: dnsNames(container, planned.settings, net),
+  };
+  attachment.endpoints.push({ record: endpoint, network });
+  const gateways = hasWayOut(network) ? net.ipam.config.map((pool) => pool.gateway) : [];
+  if (net.enableIPv4) {
+    const { address, prefixLength } = takeAddress(network, 4, planned.settings.IPAMConfig?.IPv4Address ?? "");
+    endpoint.ipAddress = formatAddress(address);
+    endpoint.ipPrefixLength = prefixLength;
+    endpoint.gateway = gateways.find((gateway) => !gateway.includes(":")) ?? "";
+  }
+  if (net.enableIPv6) {
+    const { address, prefixLength } = takeAddress(network, 6, planned.settings.IPAMConfig?.IPv6Address ?? "");
+    endpoint.ip6Address = formatAddress(address);
+    endpoint.ip6PrefixLength = prefixLength;
+    endpoint.gateway6 = gateways.find((gateway) => gateway.includes(":")) ?? "";
+  }
+  return endpoint;
+}
+
+function hasWayOut(network: LiveNetwork): boolean {
+  return !network.record.isInternal && network.bridge?.options.hasNoGateway === false;
+}
+
+const INTERFACE_NAME_OPTION = "com.docker.network.endpoint.ifname";
+
+function freeInterface(attachment: Attachment, planned: EndpointRecord, prefix: string): string {
+  const wanted = planned.settings.DriverOpts[INTERFACE_NAME_OPTION] ?? "";
+  const used = new Set(attachment.endpoints.map(({ record }) => record.interfaceName));
+  if (used.has(wanted)) throw conflict(`interface name ${JSON.stringify(wanted)} is in use in this container`);
+  if (wanted !== "") return wanted;
+  for (let index = 0; ; index++) {
+    if (!used.has(`${prefix}${index}`)) return `${prefix}${index}`;
+  }
+}
+
+/** Holds the ports the container publishes, at the endpoint its default route goes by. */
+export function takePorts(deps: SandboxDeps, attachment: Attachment, record: ContainerRecord): void {
+  const requests = parsePortRequests(
+    record.hostConfig.PortBindings,
+    Object.keys(record.config.ExposedPorts),
+    record.hostConfig.PublishAllPorts,
+  );
+  const gateway = gatewayEndpoint(attachment, 4) ?? gatewayEndpoint(attachment, 6);
+  if (requests.length === 0 || gateway === null) return;
+  attachment.portsNetworkID = gateway.record.networkID;
+  const hostBinding = gateway.network.bridge?.options.hostBinding ?? { family: 4, value: 0n };
+  for (const request of requests) {
+    try {
+      attachment.ports.push(...deps.ports.hold(request, hostBinding));
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      // COMPAT: people search for this sentence.
+      throw new EngineError(
+        error.kind,
+        `driver failed programming external connectivity on endpoint ${record.name} (${gateway.record.endpointID}): ` +
+          error.message,
+        { cause: error },
+      );
+    }
+  }
+  serveByProxy(deps, attachment);
+}
+
+/** Connections that NAT does not carry: the reservation's own socket does. */
+function serveByProxy(deps: SandboxDeps, attachment: Attachment): void {
+  for (const held of attachment.ports) {
+    const target = portTarget(attachment, held.hostIP.family);
+    if (target === null) continue;
+    // [::1] cannot be translated at all, so every IPv6 socket is served; NAT takes what it can before that.
+    const isLeftToNAT = deps.config().managesFirewall && isNATable(held, target) && held.hostIP.family === 4;
+    if (!isLeftToNAT) held.reservation.serve({ host: formatAddress(target), port: held.port });
+  }
+}
+
+const EEXIST = "EEXIST";
+const NAME_TRIES = 4;
+
+export function plugEndpoint(
+  deps: SandboxDeps,
+  attachment: Attachment,
+  endpoint: Attachment["endpoints"][number],
+  netns: Fd,
+): void {
+  const { record, network } = endpoint;
+  const { bridge } = network;
+  if (bridge === null) throw internal(`network ${record.networkName} has no bridge: see the engine's log`);
+  const addresses = [
+    { text: record.ipAddress, prefixLength: record.ipPrefixLength },
+    { text: record.ip6Address, prefixLength: record.ip6PrefixLength },
+  ].flatMap(({ text, prefixLength }) => {
+    const address = parseAddress(text);
+    return address === null ? [] : [{ address, prefixLength }];
+  });
+  const gateways = [
+    gatewayEndpoint(attachment, 4) === endpoint ? parseAddress(record.gateway) : null,
+    gatewayEndpoint(attachment, 6) === endpoint ? parseAddress(record.gateway6) : null,
+  ].filter((address): address is Address => address !== null);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      deps.host.plug({
+        netns,
+        interfaceName: record.interfaceName,
+        mac: record.macAddress,
+        mtu: bridge.options.mtu,
+        addresses,
+        hostName: `veth${deps.random(4).toHex().slice(0, 7)}`,
+        bridgeIndex: bridge.index,
+        gateways,
+        // Bridged packets pass the packet filter only where br_netfilter is loaded; a published port then comes back
+        // through the very port its packet came from.
+        isHairpin: deps.host.readSysctl("net/bridge/bridge-nf-call-iptables") === "1",
+        isIsolated: !bridge.options.allowsTraffic,
+      });
+      return;
+    } catch (error) {
+      // The random name is in use: try another.
+      if (!(error instanceof SyscallError && error.code === EEXIST) || attempt === NAME_TRIES) throw error;
+    }
+  }
+}
+
+/** Takes again what a running container had. Answers whether the rules change by it. */
+export function attachAgain(deps: SandboxDeps, record: ContainerRecord): boolean {
+  if (deps.attachments.has(record.id)) return false;
+  const attachment = newAttachment(record);
+  deps.attachments.set(record.id, attachment);
+  const shared = sharedNetwork(deps, record);
+  if (shared !== null) attachment.announced.push(shared);
+  for (const endpoint of record.endpoints) {
+    const network = deps.findNetwork(endpoint.networkID);
+    if (network === null) {
+      deps.log.warn("a running container is on a network that is gone", {
+        container: record.id,
+        network: endpoint.networkName,
+      });
+      continue;
+    }
+    attachment.endpoints.push({ record: { ...endpoint }, network });
+    attachment.announced.push(network.record);
+    for (const text of [endpoint.ipAddress, endpoint.ip6Address]) {
+      const address = parseAddress(text);
+      const pool = address === null ? undefined : network.pools.find(({ subnet }) => subnet.family === address.family);
+      if (address === null || pool === undefined) continue;
+      try {
+        pool.take(address);
+      } catch (error) {
+        deps.log.warn("two containers claim one address", { container: record.id, address: text, error });
+      }
+    }
+  }
+  const gateway = gatewayEndpoint(attachment, 4) ?? gatewayEndpoint(attachment, 6);
+  attachment.portsNetworkID = gateway?.record.networkID ?? "";
+  for (const port of record.publishedPorts) {
+    try {
+      const held = deps.ports.holdAgain(port);
+      if (held !== null) attachment.ports.push(held);
+    } catch (error) {
+      deps.log.error("a published port cannot be taken again", { container: record.id, port: port.hostPort, error });
+    }
+  }
+  serveByProxy(deps, attachment);
+  return attachment.ports.length > 0;
+}
+
+/** INVARIANT: never throws, and a second call does nothing: exits and failed starts both end here. */
+async function leave(deps: SandboxDeps, containerID: string): Promise<void> {
+  const attachment = deps.attachments.get(containerID);
+  if (attachment === undefined) return;
+  deps.attachments.delete(containerID);
+  const hadPorts = attachment.ports.length > 0;
+  deps.ports.release(attachment.ports);
+  for (const { record, network } of attachment.endpoints) releaseAddresses(network, record);
+  for (const network of attachment.announced) {
+    deps.events.publish("network", "disconnect", network.id, networkAttributes(network, containerID));
+  }
+  if (!hadPorts) return;
+  try {
+    await deps.rules.sync();
+  } catch (error) {
+    deps.log.error("the rules of a stopped container could not be taken away", { container: containerID, error });
+  }
+}
