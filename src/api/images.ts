@@ -1,0 +1,152 @@
+// Routes of images: pull, read, save and load, tag, remove.
+import { type Context, Hono } from "hono";
+import { FILTER_NAMES, parseFilters } from "../engine/filters.ts";
+import type { Engine, ImageRecord } from "../engine/mod.ts";
+import { invalid, notFound, notImplemented } from "../errors.ts";
+import { jsonStream } from "../http/json_stream.ts";
+import { streamOf } from "../http/streaming.ts";
+import { Platform } from "../schema/image.ts";
+import { type AppEnv, isAtLeast } from "./app_env.ts";
+import { check } from "./body.ts";
+import { historyView, inspectView, summaryView } from "./image_view.ts";
+import { booleanParam } from "./params.ts";
+import { credentialsOf } from "./registry_credentials.ts";
+import { empty, json } from "./reply.ts";
+import { since } from "./since.ts";
+
+export function imagesApi(engine: Engine): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
+  reading(app, engine);
+  moving(app, engine);
+  changing(app, engine);
+  return app;
+}
+
+function reading(app: Hono<AppEnv>, { config, images }: Engine): void {
+  app.get("/images/json", async (c) => {
+    const found = await images.list({
+      all: booleanParam(c, "all"),
+      filters: parseFilters(c.req.query("filters"), FILTER_NAMES.images),
+      sharedSize: booleanParam(c, "shared-size"),
+    });
+    return json(found.map((each) => summaryView(each, c.get("apiVersion"))));
+  });
+
+  app.get("/images/search", () => {
+    throw notImplemented("searching a registry is not supported by this engine");
+  });
+
+  app.get("/images/:name{.+}/json", (c) => {
+    const image = imageFor(c, images.get(c.req.param("name")), 49);
+    return json(inspectView(image, c.get("apiVersion"), config));
+  });
+
+  app.get("/images/:name{.+}/history", (c) => json(historyView(imageFor(c, images.get(c.req.param("name")), 48))));
+
+  app.get("/images/:name{.+}/attestations", since(55), (c) => {
+    images.get(c.req.param("name"));
+    throw notImplemented("attestations are not supported by this engine's image store");
+  });
+}
+
+/** The image, if it is one for the platform that the query names (which this route knows since version 1.`minor`). */
+function imageFor(c: Context<AppEnv>, image: ImageRecord, minor: number): ImageRecord {
+  const [wanted] = isAtLeast(c.get("apiVersion"), minor) ? platforms(c) : [];
+  if (wanted === undefined) return image;
+  const parts = [image.os, image.architecture, image.variant].filter((part) => part !== "");
+  // A platform without a variant stands for any.
+  if (`${parts.join("/")}/`.startsWith(`${wanted}/`)) return image;
+  const name = c.req.param("name") ?? image.id;
+  throw notFound(
+    `image with reference ${name} was found but its platform (${parts.join("/")}) does not match the specified platform (${wanted})`,
+  );
+}
+
+/** `platform` of save, load, inspect and history: JSON objects, as `os/arch[/variant]`. */
+function platforms(c: Context<AppEnv>): string[] {
+  return (c.req.queries("platform") ?? [])
+    .filter((text) => text !== "")
+    .map((text) => {
+      const { os, architecture, variant } = check(Platform, parsePlatform(text));
+      if (os === "" || architecture === "")
+        throw invalid(`failed to parse platform: ${text}: os and architecture are needed`);
+      return [os, architecture, variant].filter((part) => part !== "").join("/");
+    });
+}
+
+function parsePlatform(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw invalid(`failed to parse platform: ${text}`, { cause: error });
+  }
+}
+
+function moving(app: Hono<AppEnv>, { images }: Engine): void {
+  app.post("/images/create", async (c) => {
+    const image = c.req.query("fromImage") ?? "";
+    if (image === "") {
+      if (c.req.query("fromSrc"))
+        throw notImplemented("importing an image from a tar is not supported by this engine yet");
+      throw invalid("one of fromImage and fromSrc is needed");
+    }
+    const platform = c.req.query("platform") ?? "";
+    const request = { image, tag: c.req.query("tag") ?? "", platform, credentials: credentialsOf(c) };
+    return await jsonStream((write) => images.pull(request, write, c.req.raw.signal));
+  });
+
+  app.post("/images/:name{.+}/push", () => {
+    throw notImplemented("pushing an image is not supported by this engine yet");
+  });
+
+  const save = async (c: Context<AppEnv>, names: string[]): Promise<Response> => {
+    if (names.length === 0) throw invalid("names of images to save are needed");
+    const options = { platforms: isAtLeast(c.get("apiVersion"), 48) ? platforms(c) : [] };
+    const archive = await images.save(names, options, c.req.raw.signal);
+    return streamOf(archive, { "Content-Type": "application/x-tar" });
+  };
+  app.get("/images/get", (c) =>
+    save(
+      c,
+      (c.req.queries("names") ?? []).filter((name) => name !== ""),
+    ),
+  );
+  app.get("/images/:name{.+}/get", (c) => save(c, [c.req.param("name")]));
+
+  app.post("/images/load", async (c) => {
+    const { body, signal } = c.req.raw;
+    const options = {
+      quiet: booleanParam(c, "quiet"),
+      platforms: isAtLeast(c.get("apiVersion"), 48) ? platforms(c) : [],
+    };
+    return await jsonStream((write) => images.load(body ?? nothing(), options, write, signal));
+  });
+
+  app.post("/commit", () => {
+    throw notImplemented("making an image of a container is not supported by this engine yet");
+  });
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+function changing(app: Hono<AppEnv>, { images }: Engine): void {
+  app.post("/images/prune", since(25), async (c) => {
+    const { deleted, spaceReclaimed } = await images.prune(
+      parseFilters(c.req.query("filters"), FILTER_NAMES.imagesPrune),
+    );
+    return json({ ImagesDeleted: deleted.length > 0 ? deleted : null, SpaceReclaimed: spaceReclaimed });
+  });
+
+  app.post("/images/:name{.+}/tag", async (c) => {
+    await images.tag(c.req.param("name"), c.req.query("repo") ?? "", c.req.query("tag") ?? "");
+    return empty(201);
+  });
+
+  app.delete("/images/:name{.+}", async (c) => {
+    if (isAtLeast(c.get("apiVersion"), 50) && c.req.queries("platforms")?.some((text) => text !== "")) {
+      throw notImplemented("removing one platform of an image is not supported by this engine");
+    }
+    const options = { force: booleanParam(c, "force"), prune: !booleanParam(c, "noprune") };
+    return json(await images.remove(c.req.param("name"), options));
+  });
+}
