@@ -1,0 +1,55 @@
+// The daemon's configuration, complete and checked: what flags, daemon.json and defaults come to. Made by config.ts.
+
+export interface Config {
+  /** `unix:///run/berth.sock`, `tcp://127.0.0.1:2376`, `fd://`. */
+  hosts: string[];
+  dataRoot: string;
+  execRoot: string;
+  pidfile: string;
+  group: string;
+  /** Name of the default bridge (`docker0`), or `none`. */
+  bridge: string;
+  /** `172.17.0.1/16`, or "" for the first free default pool. */
+  bip: string;
+  mtu: number;
+  cgroupParent: string;
+  /** Set by the user: it is then taken as it is, also under a systemd unit with delegation. */
+  isCgroupParentExplicit: boolean;
+  logLevel: "debug" | "info" | "warn" | "error" | "fatal";
+  isDebug: boolean;
+  storageDriver: string;
+  insecureRegistries: string[];
+  registryMirrors: string[];
+  dns: string[];
+  dnsOptions: string[];
+  dnsSearch: string[];
+  managesFirewall: boolean;
+  enablesIPForward: boolean;
+  isLiveRestore: boolean;
+  /** Negative: no limit. */
+  shutdownTimeoutSec: number;
+  labels: string[];
+  isExperimental: boolean;
+  defaultLogDriver: string;
+  defaultLogOptions: Record<string, string>;
+  defaultUlimits: Record<string, { soft: number; hard: number }>;
+  defaultShmSizeBytes: number;
+  maxConcurrentDownloads: number;
+  maxConcurrentUploads: number;
+  maxDownloadAttempts: number;
+  initPath: string;
+  isInitDefault: boolean;
+  noNewPrivileges: boolean;
+  defaultAddressPools: { base: string; size: number }[];
+  tls: {
+    isOn: boolean;
+    verifies: boolean;
+    /** The user wrote `--tls=false` or `--tlsverify=false`: tcp:// without client certificates is wanted. */
+    isRefused: boolean;
+    caFile: string;
+    certFile: string;
+    keyFile: string;
+  };
+  /** From the environment, for registries and for /info. */
+  proxies: { http: string; https: string; no: string };
+}

@@ -1,0 +1,330 @@
+// The composition root: opens what is on disk and builds every service by plain calls. Nothing else builds a service.
+// daemon.ts loads it once the socket is open, so that nobody waits for it who only wants to know whether we are there.
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  canOverlay,
+  copyUp,
+  createCopySnapshotter,
+  createLayerPool,
+  createLogs,
+  createOverlaySnapshotter,
+  createStdioPlane,
+  createWallClock,
+  defaultSeccompProfile,
+  type HostFacts,
+  type LayerPool,
+  openHostNetwork,
+  openRuntime,
+  openTrash,
+  type Snapshotter,
+  type Trash,
+} from "../runtime/mod.ts";
+import { cgroupParent } from "../runtime/cgroup/place.ts";
+import { type App, createApi } from "./api/app.ts";
+import type { Config } from "./config.ts";
+import { containerStore } from "./db/containers.ts";
+import { fact } from "./db/facts.ts";
+import { imageRows } from "./db/images.ts";
+import { networkStore } from "./db/networks.ts";
+import { type OpenedDb, openDb } from "./db/open.ts";
+import { volumeStore } from "./db/volumes.ts";
+import type { Clock } from "./engine/containers/deps.ts";
+import { createMachine } from "./engine/containers/machine.ts";
+import { readMachinery } from "./engine/containers/machinery.ts";
+import { createContainerMounts } from "./engine/containers/mounts.ts";
+import { containerDir } from "./engine/containers/paths.ts";
+import { createRegistry as createContainerRegistry } from "./engine/containers/registry.ts";
+import { type ContainerService, createContainers } from "./engine/containers/service.ts";
+import { hasTask } from "./engine/containers/state.ts";
+import { createEvents, type EventService } from "./engine/events.ts";
+import { createExecSessions } from "./engine/exec.ts";
+import { newID } from "./engine/ids.ts";
+import { createImages } from "./engine/images.ts";
+import type { Engine, RegistryCredentials } from "./engine/mod.ts";
+import { HOST_FILES } from "./engine/networks/container_files.ts";
+import { createNetworks, type NetworksService } from "./engine/networks/networks.ts";
+import { createSystem } from "./engine/system.ts";
+import { createVolumes } from "./engine/volumes.ts";
+import { inspectDistribution } from "./image/distribution.ts";
+import { openImageStore } from "./image/open_store.ts";
+import { hostPlatform } from "./image/platform.ts";
+import { createPull } from "./image/pull.ts";
+import { createRegistry } from "./image/registry.ts";
+import { LAYER_WORKERS, WORKER_IDLE_MS } from "./limits.ts";
+import type { Log } from "./log.ts";
+import { BUILD_TIME, COMMIT, VERSION } from "./version.ts";
+import { spawnLayerWorker } from "./workers.ts";
+
+/** Everything that is built, and what the daemon itself does with it. */
+export interface House {
+  engine: Engine;
+  app: App;
+  containers: ContainerService;
+  networks: NetworksService;
+  events: EventService;
+  background: Background;
+  config: () => Config;
+  setConfig(next: Config): void;
+  hostName: string;
+}
+
+export interface BuildDeps {
+  log: Log;
+  now: () => Date;
+}
+
+/** What must be closed goes onto `undo`, in the order in which it was opened. */
+export async function build(initial: Config, { log, now }: BuildDeps, undo: AsyncDisposableStack): Promise<House> {
+  let current = initial;
+  const config = (): Config => current;
+  const setConfig = (next: Config): void => {
+    // Under a service manager that has delegated a subtree to us, containers belong there.
+    const parent = cgroupParent(facts, next.cgroupParent, next.isCgroupParentExplicit);
+    current = { ...next, cgroupParent: parent };
+  };
+  const { dataRoot, execRoot } = initial;
+  makeDirectories(dataRoot, execRoot);
+  const random = (count: number): Uint8Array => randomBytes(count);
+  const newEngineID = (): string => newID(random);
+  const clock = realClock(now);
+  const background = createBackground(log);
+
+  const { db, relaxed } = undo.use<OpenedDb>(await openDb(`file:${dataRoot}/berth.db`));
+  const id = await fact(db, "engine-id", newEngineID);
+  const runtime = openRuntime({ imageDir: `${dataRoot}/tmp` });
+  const { facts } = runtime;
+  setConfig(initial);
+  const machinery = readMachinery({ facts, defaultSeccompProfile: defaultSeccompProfile() });
+  const trash = await openTrash({
+    directory: `${dataRoot}/trash`,
+    onError: (path, error) => log.warn("cannot delete from the trash", { path, error }),
+  });
+  const pool = createLayerPool({ spawn: spawnLayerWorker, size: LAYER_WORKERS, idleMs: WORKER_IDLE_MS });
+  undo.defer(() => pool.close());
+  const snapshots = await openSnapshots(initial, trash, pool);
+  const stdio = createStdioPlane((error) => log.error("a stream of a container has failed", { error }));
+  undo.defer(() => stdio.close());
+  const events = createEvents({ now });
+  const registry = createContainerRegistry();
+  const store = containerStore(db, relaxed);
+  const machine = createMachine({ store, registry, events, log });
+
+  const host = hostPlatform(process.arch);
+  const imageStore = await openImageStore({
+    dataRoot,
+    rows: imageRows(db),
+    pool,
+    trash,
+    log,
+    now,
+    randomBytes: random,
+  });
+  const remote = createRegistry({
+    fetch: globalThis.fetch,
+    now: Date.now,
+    log,
+    insecureRegistries: initial.insecureRegistries,
+    mirrors: initial.registryMirrors,
+  });
+  const images = createImages({
+    store: imageStore,
+    pull: createPull({
+      registry: remote,
+      store: imageStore,
+      host,
+      maxConcurrentDownloads: initial.maxConcurrentDownloads,
+      maxDownloadAttempts: initial.maxDownloadAttempts,
+      now: () => now().getTime(),
+      sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+    }),
+    events,
+    *usedBy() {
+      for (const { record } of registry.all()) {
+        yield { containerID: record.id, imageID: record.imageID, isRunning: hasTask(record.state) };
+      }
+    },
+    host,
+    now,
+  });
+  const volumes = await createVolumes({
+    root: `${dataRoot}/volumes`,
+    rows: volumeStore(db),
+    events,
+    log,
+    now,
+    newID: newEngineID,
+    usersOf: (name) =>
+      [...registry.all()]
+        .filter(({ record }) => record.mounts.some((mount) => mount.name === name))
+        .map((live) => live.id),
+    discard: trash.discard,
+  });
+  const networks = createNetworks({
+    store: networkStore(db),
+    host: openHostNetwork(),
+    events,
+    config,
+    containers: () => containers,
+    filesDir: (containerID) => containerDir(initial, containerID),
+    hostFiles: HOST_FILES,
+    hasIPv6: facts.hasIPv6,
+    random,
+    now,
+    log,
+  });
+  const exec = createExecSessions({ registry, machine, runtime, stdio, clock, random });
+  const containers: ContainerService = createContainers({
+    config,
+    machinery,
+    runtime,
+    store,
+    registry,
+    machine,
+    events,
+    images,
+    snapshots,
+    discard: trash.discard,
+    networking: networks.networking,
+    mounts: createContainerMounts({ volumes, copyUp }),
+    stdio,
+    logs: createLogs({
+      nowNano: createWallClock(),
+      onProblem: (path, error) => log.error("a container's log cannot be written", { path, error }),
+    }),
+    probe: exec.probe,
+    clock,
+    random,
+    log,
+    inBackground: background.add,
+    execIDs: exec.runningIn,
+    imageBytes: (imageID) => imageStore.byID(imageID)?.sizeBytes ?? 0,
+    processes: { root: "/proc", userName: userNames(), now, memoryBytes: facts.memoryBytes },
+  });
+  const engine: Engine = {
+    get config() {
+      return current;
+    },
+    runtime,
+    id,
+    containers,
+    exec,
+    images,
+    networks: networks.networks,
+    volumes,
+    events,
+  };
+  const app = createApi(engine, {
+    log,
+    now,
+    facts: createSystem(systemFacts(config, facts)).facts,
+    checkAuth: async (server: string, credentials: RegistryCredentials, signal: AbortSignal) => {
+      await remote.checkCredentials(server, credentials, signal);
+      return { status: "Login Succeeded", identityToken: "" };
+    },
+    inspectDistribution: async (name, credentials, signal) => {
+      const { descriptor, platforms } = await inspectDistribution(remote, name, credentials, signal);
+      return {
+        Descriptor: descriptor,
+        Platforms: platforms.map(({ variant, ...each }) => (variant === "" ? each : { ...each, variant })),
+      };
+    },
+  });
+  undo.defer(() => trash.emptied());
+  return {
+    engine,
+    app,
+    containers,
+    networks,
+    events,
+    background,
+    config,
+    setConfig,
+    hostName: machinery.hostName,
+  };
+}
+
+function systemFacts(config: () => Config, facts: HostFacts): Parameters<typeof createSystem>[0] {
+  return {
+    config,
+    facts,
+    build: { version: VERSION, commit: COMMIT, buildTime: BUILD_TIME },
+    networkDrivers: ["bridge", "host", "null"],
+    logDrivers: ["json-file", "local", "none"],
+  };
+}
+
+function makeDirectories(dataRoot: string, execRoot: string): void {
+  mkdirSync(dataRoot, { recursive: true, mode: 0o710 });
+  for (const name of ["containers", "volumes", "tmp", "layers", "blobs/sha256", "ingest"]) {
+    mkdirSync(`${dataRoot}/${name}`, { recursive: true, mode: 0o710 });
+  }
+  mkdirSync(`${execRoot}/containers`, { recursive: true, mode: 0o711 });
+}
+
+async function openSnapshots(config: Config, trash: Trash, pool: LayerPool): Promise<Snapshotter> {
+  const directory = `${config.dataRoot}/containers`;
+  const isCopy =
+    config.storageDriver === "copy" ||
+    config.storageDriver === "vfs" ||
+    (config.storageDriver === "" && !(await canOverlay(`${config.dataRoot}/tmp`)));
+  if (!isCopy) return createOverlaySnapshotter(directory, trash);
+  return createCopySnapshotter(directory, trash, (request) => pool.run("copy", request));
+}
+
+// ---- small parts that belong to nobody else
+
+interface Background {
+  add: (work: Promise<unknown>) => void;
+  ended(timeoutMs: number): Promise<void>;
+}
+
+function createBackground(log: Log): Background {
+  const running = new Set<Promise<void>>();
+  return {
+    add(work) {
+      const watched = work
+        .then(
+          () => {},
+          (error: unknown) => log.error("work in the background has failed", { error }),
+        )
+        .finally(() => running.delete(watched));
+      running.add(watched);
+    },
+    async ended(timeoutMs) {
+      const late = sleep(timeoutMs, undefined, { ref: false });
+      await Promise.race([Promise.all(running), late]);
+    },
+  };
+}
+
+function realClock(now: () => Date): Clock {
+  return {
+    now,
+    after(delayMs, work) {
+      const timer = setTimeout(work, Math.min(delayMs, LONGEST_TIMER_MS));
+      return () => clearTimeout(timer);
+    },
+  };
+}
+
+/** Beyond 2^31 ms setTimeout fires at once. */
+const LONGEST_TIMER_MS = 0x7fffffff;
+
+/** The host's own names of users, read once they are asked for. */
+function userNames(): (uid: number) => string {
+  let names: Map<number, string> | null = null;
+  return (uid) => {
+    names ??= new Map(
+      // An empty machine has no such file.
+      (existsSync("/etc/passwd") ? readFileSync("/etc/passwd", "utf8") : "")
+        .split("\n")
+        .map((line) => line.split(":"))
+        .map(([name = "", , number = ""]) => [Number(number), name] as const)
+        .reverse(),
+    );
+    return names.get(uid) ?? String(uid);
+  };
+}
