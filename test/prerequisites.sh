@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs what the tests run beside berth and what is missing here: Debian packages by name, nothing else. Needs root.
+set -eu
+packages=
+need() { command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || packages="$packages $2"; }
+need docker docker.io
+need ip iproute2
+need nft nftables
+need unshare util-linux
+need /bin/busybox busybox-static
+need curl curl
+need tmux tmux
+need socat socat
+need skopeo skopeo
+need docker-registry docker-registry
+need crun crun
+need runc runc
+need cc gcc
+need objdump binutils
+need node nodejs
+need openssl openssl
+need htpasswd apache2-utils
+need qemu-system-x86_64 qemu-system-x86
+need depmod kmod
+need cpio cpio
+# The executable for 64-bit Arm is run once, by emulation.
+if [ "$(uname -m)" = x86_64 ]; then
+  need qemu-aarch64-static qemu-user-static
+  need /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 libc6-arm64-cross
+fi
+python3 -c 'import docker' 2>/dev/null || packages="$packages python3-docker"
+[ -z "$packages" ] && exit 0
+echo "installing:$packages"
+apt-get update -q >/dev/null
+# docker.io would start a daemon of its own; only its client is wanted.
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d.berth
+chmod +x /usr/sbin/policy-rc.d.berth
+[ -e /usr/sbin/policy-rc.d ] || { ln -s policy-rc.d.berth /usr/sbin/policy-rc.d; trap 'rm -f /usr/sbin/policy-rc.d /usr/sbin/policy-rc.d.berth' EXIT; }
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages >/dev/null

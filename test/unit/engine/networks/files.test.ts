@@ -1,0 +1,122 @@
+// hosts and resolv.conf as containers find them.
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  changeHosts,
+  hostNames,
+  hostsText,
+  hostsWith,
+  parseExtraHost,
+  parseResolvConf,
+  PUBLIC_SERVERS,
+  resolvConfText,
+  writeFiles,
+} from "../../../../src/engine/networks/files.ts";
+
+const rules = { dns: [], dnsSearch: [], dnsOptions: [], dropsLoopback: true, hasIPv6: false, fallback: PUBLIC_SERVERS };
+const resolv = (host: string, more: Partial<Parameters<typeof resolvConfText>[1]> = {}) =>
+  resolvConfText(parseResolvConf(host), { ...rules, ...more })
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#"));
+
+describe("hosts", () => {
+  test("has Docker's lines, then extra hosts, then the container's own", () => {
+    expect(
+      hostsText([{ address: "10.0.0.1", names: "db" }], [{ address: "172.17.0.2", names: hostNames("h1", "d1") }]),
+    ).toBe(
+      "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n" +
+        "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n10.0.0.1\tdb\n172.17.0.2\th1.d1 h1\n",
+    );
+    expect(hostNames("h1", "")).toBe("h1");
+  });
+
+  test("of the host gains the extra hosts at its end", () => {
+    expect(hostsWith("127.0.0.1 localhost", [{ address: "10.0.0.1", names: "db" }])).toBe(
+      "127.0.0.1 localhost\n10.0.0.1\tdb\n",
+    );
+    expect(hostsWith("x\n", [])).toBe("x\n");
+  });
+
+  test("changes by whole addresses, keeping what the container wrote", () => {
+    const text = "127.0.0.1\tlocalhost\n10.0.0.2\tme\n10.0.0.22 mine\n";
+    expect(changeHosts(text, { add: [{ address: "10.1.0.2", names: "me" }], removeAddresses: ["10.0.0.2"] })).toBe(
+      "127.0.0.1\tlocalhost\n10.0.0.22 mine\n10.1.0.2\tme\n",
+    );
+  });
+
+  test("extra hosts come with a colon or an equals sign, IPv6 in brackets or not", () => {
+    expect(parseExtraHost("db:10.0.0.1")).toEqual({ name: "db", address: "10.0.0.1" });
+    expect(parseExtraHost("db=10.0.0.1")).toEqual({ name: "db", address: "10.0.0.1" });
+    expect(parseExtraHost("db:[::1]")).toEqual({ name: "db", address: "::1" });
+    expect(parseExtraHost("db:fe80::1")).toEqual({ name: "db", address: "fe80::1" });
+    expect(parseExtraHost("host.docker.internal:host-gateway")).toEqual({
+      name: "host.docker.internal",
+      address: "host-gateway",
+    });
+    for (const text of ["", "db", ":10.0.0.1", "a b:10.0.0.1"])
+      expect(() => parseExtraHost(text)).toThrow("bad format for add-host");
+    expect(() => parseExtraHost("db:10.0.0")).toThrow('invalid IP address in add-host: "10.0.0"');
+  });
+});
+
+describe("resolv.conf", () => {
+  test("is the host's without loopback servers, and without IPv6 where the container has none", () => {
+    expect(
+      resolv(
+        "nameserver 127.0.0.53\nnameserver 192.0.2.1 # x\nnameserver fd00::1\nsearch a b\noptions ndots:2\noptions edns0\n",
+      ),
+    ).toEqual(["nameserver 192.0.2.1", "search a b", "options ndots:2 edns0"]);
+    expect(resolv("nameserver fd00::1\nnameserver fe80::1%eth0", { hasIPv6: true })).toEqual(["nameserver fd00::1"]);
+  });
+
+  test("falls back to public servers when none is left, where that is wanted", () => {
+    expect(resolv("nameserver ::1")).toEqual(["nameserver 8.8.8.8", "nameserver 8.8.4.4"]);
+    expect(resolv("", { fallback: [] })).toEqual([]);
+  });
+
+  test("has each part replaced by what the container asks for; a dot means no search domain", () => {
+    const host = "nameserver 192.0.2.1\nsearch a\noptions x";
+    expect(resolv(host, { dns: ["1.1.1.1"] })).toEqual(["nameserver 1.1.1.1", "search a", "options x"]);
+    expect(resolv(host, { dnsSearch: ["."] })).toEqual(["nameserver 192.0.2.1", "options x"]);
+    expect(resolv(host, { dnsOptions: ["y"], dnsSearch: ["b", "c"] })).toEqual([
+      "nameserver 192.0.2.1",
+      "search b c",
+      "options y",
+    ]);
+  });
+
+  test("keeps loopback servers in the host's own network", () => {
+    expect(resolv("nameserver 127.0.0.53", { dropsLoopback: false })).toEqual(["nameserver 127.0.0.53"]);
+  });
+
+  test("of any shape is read without complaint", () => {
+    expect(parseResolvConf("nameserver\n;x\nsearch\ndomain d\n\0garbage line\nnameserver not-an-address")).toEqual({
+      servers: ["not-an-address"],
+      search: ["d"],
+      options: [],
+    });
+    expect(resolv("nameserver not-an-address", { fallback: [] })).toEqual([]);
+  });
+});
+
+describe("written", () => {
+  const directory = mkdtempSync(join(tmpdir(), "berth-files-"));
+  afterAll(() => rmSync(directory, { recursive: true }));
+  const texts = (resolvConf: string) => ({ hostname: "h\n", hosts: "hosts\n", resolvConf });
+
+  test("the files are readable by all, and an edited resolv.conf is left alone", async () => {
+    const paths = writeFiles(directory, texts("one\n"));
+    expect(statSync(paths.hosts).mode & 0o777).toBe(0o644);
+    writeFiles(directory, texts("two\n"));
+    expect(readFileSync(paths.resolvConf, "utf8")).toMatch(/^# Made by berth .*\ntwo\n$/);
+    writeFileSync(paths.resolvConf, "mine\n");
+    writeFiles(directory, texts("three\n"));
+    expect(readFileSync(paths.resolvConf, "utf8")).toBe("mine\n");
+    writeFileSync(paths.resolvConf, "");
+    writeFiles(directory, texts("four\n"));
+    expect(readFileSync(paths.resolvConf, "utf8")).toBe("");
+    expect(readFileSync(paths.hostname, "utf8")).toBe("h\n");
+  });
+});

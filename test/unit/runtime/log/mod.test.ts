@@ -1,0 +1,5 @@
+// Both file drivers against the one contract.
+import { logContract } from "../../../contract/log.ts";
+
+logContract("json-file");
+logContract("local");
