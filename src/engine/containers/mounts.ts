@@ -166,7 +166,10 @@ export function shownMounts(record: Pick<ContainerRecord, "mounts" | "hostConfig
   const hidden = new Set(
     Object.entries(record.hostConfig.Tmpfs).map(([path, options]) => parseTmpfs(path, options).mount.destination),
   );
-  return record.mounts.filter((mount) => mount.type !== "tmpfs" || !hidden.has(mount.destination));
+  // By destination: the docker CLI sends its -v flags in any order, and nobody wants to see them change places.
+  return record.mounts
+    .filter((mount) => mount.type !== "tmpfs" || !hidden.has(mount.destination))
+    .toSorted((a, b) => (a.destination < b.destination ? -1 : 1));
 }
 
 // ---- carrying out

@@ -143,7 +143,9 @@ async function withDescriptors<T>(count: number, work: () => Promise<T>): Promis
   const nofile = RLIMITS["RLIMIT_NOFILE"] ?? 0;
   const before = readRlimit(0, nofile);
   const fill: Fd[] = [openPath("/dev/null", O.RDONLY)];
-  syscall("prlimit64", 0, nofile, rlimit64({ soft: 400n, hard: before.hard }), null);
+  // The numbers in use may lie anywhere below the limit: this many stay free in any case.
+  const soft = BigInt(Math.max(...readdirSync("/proc/self/fd").map(Number)) + 150);
+  syscall("prlimit64", 0, nofile, rlimit64({ soft, hard: before.hard }), null);
   try {
     for (;;) {
       const next = syscall("dup", fill[0]?.number ?? 0);
