@@ -122,7 +122,7 @@ test("--hostname, --add-host, --env, -w, --entrypoint", async () => {
   expect(await inside(["--hostname", "box"], "hostname; cat /etc/hostname; grep -c box /etc/hosts")).toBe(
     "box\nbox\n1",
   );
-  expect(await inside(["--add-host", "db:10.1.2.3"], "grep db /etc/hosts")).toBe("10.1.2.3\tdb");
+  expect(await inside(["--add-host", "database:10.1.2.3"], "grep database /etc/hosts")).toBe("10.1.2.3\tdatabase");
   expect(await inside(["--env", "A=b c", "-w", "/new/dir"], 'echo "$A"; pwd')).toBe("b c\n/new/dir");
   expect(await berth.dockerOK("run", "--rm", "--entrypoint", "echo", "busybox", "from entrypoint")).toBe(
     "from entrypoint",
