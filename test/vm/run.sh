@@ -8,7 +8,7 @@ repo=$(cd "$(dirname "$0")/../.." && pwd)
 state=$(mktemp -d)
 /usr/lib/qemu/virtiofsd --socket-path="$state/fs.sock" -o source=/ -o sandbox=chroot -o cache=always -o xattr >"$state/fs.log" 2>&1 &
 filesystem=$!
-trap 'kill $filesystem 2>/dev/null; rm -rf "$state"' EXIT
+trap 'kill $filesystem 2>/dev/null || :; rm -rf "$state"' EXIT
 tries=0
 while [ ! -S "$state/fs.sock" ]; do
   tries=$((tries + 1))
