@@ -1,6 +1,6 @@
 // The door to Linux: what the engine may ask of it. `openRuntime()` (runtime/open.ts) makes one from the real kernel;
 // test/support/fake_runtime.ts is the other, and test/contract/runtime.ts keeps both honest.
-import type { Bundle, OciResources, Rootfs } from "./bundle.ts";
+import type { Bundle, OciMount, OciResources, Rootfs } from "./bundle.ts";
 import type { Fd } from "./sys/fd.ts";
 
 export type {
@@ -35,6 +35,10 @@ export { cleanPath } from "./layer/path_text.ts";
 export { type TarEntry, TarReader, type TarVisitor } from "./layer/tar_read.ts";
 export { type TarHeader, tarEnd, tarHeader, tarPadding } from "./layer/tar_write.ts";
 export { createCopySnapshotter } from "./snapshot/copy.ts";
+export { type Found, look, lookAtTarget, lookUpOwner } from "./files/look.ts";
+export { type CopyPath, parseCopyPath } from "./files/names.ts";
+export { pack } from "./files/pack.ts";
+export { unpack } from "./files/unpack.ts";
 export { canOverlay, createOverlaySnapshotter } from "./snapshot/overlay.ts";
 export type { Snapshotter } from "./snapshot/snapshotter.ts";
 export { openTrash, type Trash } from "./snapshot/trash.ts";
@@ -94,6 +98,12 @@ export interface TaskStreams {
   staging: { read: Fd; write: Fd } | null;
 }
 
+/** A container's files with all that is mounted there. Paths below the root are opened with openInRoot. */
+export interface FileTree extends AsyncDisposable {
+  /** O_RDONLY. */
+  readonly root: Fd;
+}
+
 /** A running container. Closing it lets go of our descriptors; the container runs on. */
 export interface Task extends Disposable {
   readonly record: TaskRecord;
@@ -108,6 +118,8 @@ export interface Task extends Disposable {
   resize(rows: number, columns: number): void;
   /** Drops the shim's own writer of stdin: the workload reads EOF once ours is closed too. */
   dropStdin(): void;
+  /** What process 1 sees from its root on; null once that has ended. Stays open beyond its end, without what was mounted. */
+  openFiles(): FileTree | null;
 }
 
 export interface Cgroup {
@@ -196,6 +208,11 @@ export interface Runtime {
   endStrays(strays: ReadonlyMap<string, string>): Promise<void>;
   /** The same promise as launch's: the command runs, or a LaunchError says why not. */
   exec(task: Task, request: ExecRequest): Promise<ExecTask>;
+  /**
+   * The files of a container that does not run, its volumes and bind mounts among them (the others are passed over). With
+   * `isWritable` it must not be started until they are disposed.
+   */
+  openFiles(rootfs: Rootfs, options: { isWritable: boolean; mounts: readonly OciMount[] }): Promise<FileTree>;
   /** A read-only view of a root file system as a detached mount: open paths below it with openInRoot. Not on the host's mount table. */
   openView(rootfs: Rootfs): Fd;
 }

@@ -9,6 +9,7 @@ import type { HostLimits } from "./launch/privileges.ts";
 import { regain } from "./launch/regain.ts";
 import { createSeccompCompiler } from "./launch/seccomp.ts";
 import { LayerFileCache } from "./launch/rootfs_files.ts";
+import { openFiles } from "./launch/stopped_files.ts";
 import { openRootfsView } from "./launch/view.ts";
 import { endStrays } from "./launch/strays.ts";
 import type { HostFacts, Runtime } from "./mod.ts";
@@ -50,6 +51,7 @@ export function openRuntime(options: RuntimeOptions): Runtime {
     regain: (record) => regain(host, record),
     endStrays: (strays) => endStrays(host, strays),
     exec: (task, request) => exec(host, task, request),
+    openFiles: (rootfs, options) => openFiles(rootfs, host.features, options),
     openView: (rootfs) => openRootfsView(rootfs, host.features),
   };
 }

@@ -1,13 +1,15 @@
 // A running task in the daemon: descriptors of its streams, pidfds of it and of its shim, and the wait for its end. Made
 // by launch.ts and, after a restart, by regain.ts.
-import type { ExitReport, Task, TaskRecord, TaskStreams } from "../mod.ts";
+import type { ExitReport, FileTree, Task, TaskRecord, TaskStreams } from "../mod.ts";
 import { SyscallError } from "../errors.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
+import { O, openPath } from "../sys/file.ts";
 import { SIGNAL, signalPidfd } from "../sys/process.ts";
 import { setWindowSize } from "../sys/tty.ts";
 import { type ExitWatch, readExitFile, unseenExit, watchExitPipe } from "./exit.ts";
 import type { LaunchCgroup } from "./host.ts";
+import { fileTree } from "./stopped_files.ts";
 
 const SIGUSR2 = 12;
 
@@ -78,6 +80,19 @@ export class RunningTask implements Task {
 
   dropStdin(): void {
     if (this.#shim?.pidfd.isOpen && !this.#hasEnded) signalPidfd(this.#shim.pidfd, SIGNAL.USR1);
+  }
+
+  openFiles(): FileTree | null {
+    try {
+      const root = openPath(`/proc/${this.pid}/root`, O.RDONLY | O.DIRECTORY);
+      // The number may be another process's by now: it was still its own after the open, or this is nobody's root of ours.
+      if (this.isThere()) return fileTree(root);
+      root.close();
+      return null;
+    } catch (error) {
+      if (error instanceof SyscallError && (error.errno === E.ENOENT || error.errno === E.ESRCH)) return null;
+      throw error;
+    }
   }
 
   /**

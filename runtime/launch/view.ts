@@ -1,9 +1,10 @@
 // A root file system as a detached, read-only overlay mount: for looking into a container that is not running. It is on
 // no mount table and goes with its descriptor.
 import type { Rootfs } from "../bundle.ts";
-import { runBatch } from "../program/batch.ts";
+import { BatchFailure, runBatch } from "../program/batch.ts";
 import { Calls } from "../program/calls.ts";
 import type { KernelFeatures } from "../program/plan.ts";
+import type { Ref } from "../program/program.ts";
 import { lowerOptions, openOverlayAside, viewData } from "../program/rootfs.ts";
 import { hostArch } from "../sys/arch.ts";
 import { Fd } from "../sys/fd.ts";
@@ -17,8 +18,7 @@ const ALL_SIGNALS = 0xffffffffffffffffn;
 export function openRootfsView(rootfs: Rootfs, features: KernelFeatures): Fd {
   if (rootfs.kind === "directory" || rootfs.lower.length === 0) return openTree(rootfs.upper);
   if (!features.lowerdirPlus) return openAside(rootfs);
-  const below = rootfs.lower.map((lower) => (lower.startsWith("/") ? lower : `${rootfs.layersDir}/${lower}`));
-  return newFileSystem("overlay", lowerOptions([rootfs.upper, ...below]), MOUNT_ATTR.RDONLY);
+  return newFileSystem("overlay", lowerOptions([rootfs.upper, ...absoluteLower(rootfs)]), MOUNT_ATTR.RDONLY);
 }
 
 function openTree(path: string): Fd {
@@ -32,15 +32,32 @@ function openTree(path: string): Fd {
   }
 }
 
-/** With signals blocked, as openOverlayAside wants it. */
+/** With signals blocked, as openAside wants it. */
 function openAside(rootfs: Rootfs): Fd {
+  return runWithSignalsBlocked((calls) => openOverlayAside(calls, rootfs.layersDir, MS.RDONLY, viewData(rootfs)));
+}
+
+/** A batch that leaves a descriptor in the slot that `make` gives. */
+export function runWithSignalsBlocked(make: (calls: Calls) => Ref): Fd {
   const calls = new Calls(hostArch());
   const before = calls.slot();
   const all = calls.words([ALL_SIGNALS]);
   calls.step("rt_sigprocmask", [SIG_SETMASK, all, before, SIGSET_BYTES], { title: "rt_sigprocmask" });
-  const tree = openOverlayAside(calls, rootfs.layersDir, MS.RDONLY, viewData(rootfs));
+  const made = make(calls);
   calls.mark(calls.failure);
   calls.step("rt_sigprocmask", [SIG_SETMASK, before, null, SIGSET_BYTES], { error: 1, title: "rt_sigprocmask" });
   calls.end();
-  return new Fd(runBatch(calls)(tree));
+  try {
+    return new Fd(runBatch(calls)(made));
+  } catch (error) {
+    // A step that is allowed to fail has: mkdir of what is there already. What counts is whether the last one was reached.
+    const opened = error instanceof BatchFailure ? error.slot(made) : -1;
+    if (opened >= 0) return new Fd(opened);
+    throw error;
+  }
+}
+
+/** The layers' directories by their absolute paths, topmost first. */
+export function absoluteLower(rootfs: Rootfs): string[] {
+  return rootfs.lower.map((lower) => (lower.startsWith("/") ? lower : `${rootfs.layersDir}/${lower}`));
 }

@@ -40,7 +40,7 @@ export function runBatch(program: Program): BatchResults {
 }
 
 /** A failed batch, with what its slots hold so that the caller can close what was opened. */
-class BatchFailure extends SyscallError {
+export class BatchFailure extends SyscallError {
   constructor(
     title: string,
     errno: number,

@@ -171,7 +171,7 @@ function prepareBind(calls: Calls, plan: ContainerPlan, { mount, options }: Moun
 }
 
 /** Makes the target what the source is: a directory, or an empty file to be covered. */
-function makeTargetLike(calls: Calls, tree: Ref, destination: string): void {
+export function makeTargetLike(calls: Calls, tree: Ref | number, destination: string): void {
   const isFile = new Label("bind a file"),
     ready = new Label("target is there");
   const parent = destination.slice(0, destination.lastIndexOf("/"));

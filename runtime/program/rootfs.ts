@@ -17,7 +17,7 @@ const F_GETFD = 1;
  * Upper directories are read by diff and commit as they lie on the disk: no redirects, no metadata-only copies. No index:
  * layers are shared by containers, and an index ties an upper to one lower.
  */
-const OVERLAY_OPTIONS: readonly FsOption[] = [
+export const OVERLAY_OPTIONS: readonly FsOption[] = [
   ["index", "off"],
   ["redirect_dir", "off"],
   ["metacopy", "off"],
@@ -83,34 +83,44 @@ export function lowerOptions(lower: readonly string[]): FsOption[] {
 
 /**
  * An overlay as a detached mount on kernels before 6.7, where fsconfig(2) takes all lower directories in one string of 255
- * bytes. mount(2) takes a page, but wants a place in the tree: a child that shares all but the mounts and the working
- * directory makes it there, out of everybody's sight, and takes a detached copy. `data` is relative to `layersDir`.
+ * bytes. mount(2) takes a page, but wants a place in the tree. `data` is relative to `layersDir`.
+ */
+export function openOverlayAside(calls: Calls, layersDir: string, flags: number, data: string): Ref {
+  return openAside(calls, "mount overlay", (tree, failed) => {
+    const title = "mount overlay";
+    calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
+    calls.step("mount", ["overlay", layersDir, "overlay", flags, data], { error: failed, title });
+    calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
+  });
+}
+
+/**
+ * A detached tree that has to be put together in a place: a child that shares all but the mounts, the root and the working
+ * directory does it there, out of everybody's sight, and leaves a detached copy in `tree`. Each of the steps goes on to
+ * `failed` on an error.
  *
- *   this one ──clone(VM|VFORK|FILES|NEWNS)──▶ child   mount, open_tree, exit
+ *   this one ──clone(VM|VFORK|FILES|NEWNS)──▶ child   the steps, open_tree, exit
  *            ◀─────── the descriptor ────────
  *
  * SAFETY: the child shares our memory and stack, but we stand still until it has ended (VFORK), and each of its steps goes
  * on to its exit. Signals must be blocked: a handler of ours must not run in it.
  */
-export function openOverlayAside(calls: Calls, layersDir: string, flags: number, data: string): Ref {
+export function openAside(calls: Calls, title: string, make: (tree: Ref, failed: Label) => void): Ref {
   const child = calls.slot(),
     tree = calls.slot(),
     random = calls.slot();
   const isMade = calls.words([0]);
-  const aside = new Label("make the overlay"),
-    failed = new Label("no overlay"),
-    joined = new Label("the overlay is there");
-  const title = "mount overlay";
+  const aside = new Label(title),
+    failed = new Label(`${title}: failed`),
+    joined = new Label(`${title}: done`);
   const share = CLONE.VM | CLONE.VFORK | CLONE.FILES | CLONE.NEWNS;
-  calls.step("clone", [share, 0, 0, 0, 0], { out: child, zero: aside, title: "clone for the overlay" });
+  calls.step("clone", [share, 0, 0, 0, 0], { out: child, zero: aside, title: `clone to ${title}` });
   calls.step("wait4", [new Load(child), null, WALL, null], { error: 1 });
   // A step that only branches: it is 0 long where the child has failed, whose error is then the last one.
   calls.step("getrandom", [random, new Load(isMade), 0], { zero: calls.failure, positive: joined });
   calls.mark(aside);
   calls.setPropagationOfAll(MS.PRIVATE, "leave the host's mounts", failed);
-  calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
-  calls.step("mount", ["overlay", layersDir, "overlay", flags, data], { error: failed, title });
-  calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
+  make(tree, failed);
   // FD_CLOEXEC is 1.
   calls.step("fcntl", [new Load(tree), F_GETFD], { error: failed, out: isMade, title });
   calls.mark(failed);

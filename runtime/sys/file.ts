@@ -187,6 +187,8 @@ export interface FileStatus {
   sizeBytes: number;
   deviceMajor: number;
   deviceMinor: number;
+  /** Which mount it was reached by; 0 before Linux 5.8. */
+  mountID: bigint;
 }
 
 export const S_IFMT = 0o170000,
@@ -198,12 +200,12 @@ export const S_IFMT = 0o170000,
 /** statx(2) of an open descriptor (also O_PATH) or, with `path`, of a name below it, not following a link. */
 export function statusOf(fd: Fd, path = ""): FileStatus {
   const AT_SYMLINK_NOFOLLOW = 0x100,
-    STATX_BASIC_STATS = 0x7ff;
+    STATX_BASIC_STATS = 0x7ff,
+    STATX_MNT_ID = 0x1000;
   const buffer = alloc(256);
+  const flags = AT_SYMLINK_NOFOLLOW | (path ? 0 : AT_EMPTY_PATH);
   // SAFETY: struct statx is 256 bytes.
-  check("statx", [fd.number, path, AT_SYMLINK_NOFOLLOW | (path ? 0 : AT_EMPTY_PATH), STATX_BASIC_STATS, buffer], {
-    path,
-  });
+  check("statx", [fd.number, path, flags, STATX_BASIC_STATS | STATX_MNT_ID, buffer], { path });
   const view = new DataView(buffer.buffer);
   return {
     mode: view.getUint16(28, true),
@@ -213,5 +215,23 @@ export function statusOf(fd: Fd, path = ""): FileStatus {
     sizeBytes: Number(view.getBigUint64(40, true)),
     deviceMajor: view.getUint32(128, true),
     deviceMinor: view.getUint32(132, true),
+    mountID: view.getBigUint64(144, true),
   };
+}
+
+/** statfs(2) of an open file (also O_PATH): whether nothing can be written where it lies. */
+export function isOnReadOnlyMount(fd: Fd): boolean {
+  const ST_RDONLY = 1;
+  const buffer = alloc(120);
+  // SAFETY: struct statfs is 120 bytes on both architectures, f_flags at 80.
+  check("statfs", [`/proc/self/fd/${fd.number}`, buffer], { fd: fd.number });
+  return (new DataView(buffer.buffer).getUint32(80, true) & ST_RDONLY) !== 0;
+}
+
+/**
+ * A second descriptor of what an O_PATH descriptor stands for, with rights to read or write. INVARIANT: the same file,
+ * whoever has put another one in its place meanwhile.
+ */
+export function reopen(fd: Fd, flags: number): Fd {
+  return openPath(`/proc/self/fd/${fd.number}`, flags);
 }

@@ -88,8 +88,9 @@ export function cloneTree(path: string, options: { recursive: boolean }): Fd {
   return new Fd(check("open_tree", [AT_FDCWD, path, flags], { path }));
 }
 
-/** Makes a detached tree read-only, with all mounts in it. Linux 5.12. */
-export function setReadOnly(tree: Fd): void {
+/** Makes a detached tree read-only, with all mounts in it or the topmost alone. Linux 5.12. */
+export function setReadOnly(tree: Fd, isDeep = true): void {
   const attributes = mountAttr({ set: MOUNT_ATTR.RDONLY, clear: 0, propagation: 0 });
-  check("mount_setattr", [tree.number, "", AT_EMPTY_PATH | AT_RECURSIVE, attributes, attributes.length]);
+  const flags = AT_EMPTY_PATH | (isDeep ? AT_RECURSIVE : 0);
+  check("mount_setattr", [tree.number, "", flags, attributes, attributes.length]);
 }

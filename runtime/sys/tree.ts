@@ -29,17 +29,21 @@ export function showName(name: RawName): string {
 
 /** The names in a directory but `.` and `..`. Reads on from the descriptor's offset, so once per descriptor. */
 export function readDirectory(directory: Fd): RawName[] {
-  const names: RawName[] = [];
+  return [...eachName(directory)];
+}
+
+/** The same, read as they are asked for: of a directory of any size a few hundred names are in memory. */
+export function* eachName(directory: Fd): Generator<RawName, void> {
   const buffer = alloc(32768);
   const view = new DataView(buffer.buffer);
   for (;;) {
     const length = check("getdents64", [directory.number, buffer, buffer.length]);
-    if (length === 0) return names;
+    if (length === 0) return;
     for (let offset = 0; offset < length; offset += view.getUint16(offset + 16, true)) {
       const start = offset + DIRENT_NAME;
       const name = copyOf(buffer.subarray(start, buffer.indexOf(0, start) + 1));
       const isDot = name.length <= 3 && name.subarray(0, -1).every((byte) => byte === 0x2e);
-      if (!isDot) names.push(name);
+      if (!isDot) yield name;
     }
   }
 }
@@ -111,6 +115,23 @@ export function copySymlinkEntry(from: Fd, to: Fd, name: RawName): void {
   check("symlinkat", [target, to.number, name], { name: showName(name) });
 }
 
+/** symlinkat(2). The text ends in NUL, like a name. */
+export function makeSymlinkEntry(directory: Fd, name: RawName, target: RawName): void {
+  check("symlinkat", [target, directory.number, name], { name: showName(name) });
+}
+
+/** readlinkat(2) of a symbolic link that was itself opened, with O.PATH and O.NOFOLLOW. */
+export function readLink(link: Fd): Uint8Array<ArrayBuffer> {
+  const target = alloc(4096);
+  const length = check("readlinkat", [link.number, HERE, target, target.length]);
+  return target.slice(0, length);
+}
+
+/** linkat(2) from one name to another. A symbolic link is not followed but gets the further name itself. */
+export function linkName(from: Fd, existing: RawName, to: Fd, name: RawName): void {
+  check("linkat", [from.number, existing, to.number, name, 0], { existing: showName(existing), name: showName(name) });
+}
+
 /** linkat(2): a further name for an open file (also one opened with O.PATH). */
 export function linkEntry(file: Fd, directory: Fd, name: RawName): void {
   const path = `/proc/self/fd/${file.number}`;
@@ -168,6 +189,15 @@ export function readAttributes(file: Fd): { name: RawName; value: Uint8Array<Arr
     found.push({ name, value: value.slice(0, size) });
   }
   return found;
+}
+
+/** One extended attribute of an open file, up to 64 KiB; null where there is none. */
+export function readAttribute(file: Fd, name: string): Uint8Array<ArrayBuffer> | null {
+  const size = syscall("fgetxattr", file.number, name, null, 0);
+  if (size <= 0) return null;
+  const value = alloc(XATTR_LIST_MAX);
+  const length = syscall("fgetxattr", file.number, name, value, value.length);
+  return length < 0 ? null : value.slice(0, length);
 }
 
 /** fsetxattr(2); false where the file system cannot hold it. */

@@ -148,7 +148,7 @@ test("kernels without lowerdir+ mount a mapped container's overlay aside, before
   const all = titles(
     containerProgram("x64", { ...plan, features, namespaces: { ...plan.namespaces, isMapped: true } }),
   );
-  expect(all).toContain("clone for the overlay");
+  expect(all).toContain("clone to mount overlay");
   expect(all.indexOf("mount overlay")).toBeLessThan(all.indexOf("clone"));
   expect(all).not.toContain("mount overlay (lowerdir+=B)");
 });
