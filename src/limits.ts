@@ -70,6 +70,8 @@ export const EXECS_KEPT = 4096;
 export const EXEC_KEPT_MS = 5 * 60_000;
 /** A resize that comes with the start of an exec session waits for its terminal this long. */
 export const EXEC_RESIZE_WAIT_MS = 10_000;
+/** A copy into a container that does not run keeps it from starting: it ends when no byte of it came in this time. */
+export const COPY_IDLE_MS = 120_000;
 /** Containers started at once when the engine starts: more would only queue on the same disk and CPUs. */
 export const STARTS_AT_ONCE = 8;
 /** At the end of the daemon: requests that still run are given this long. */

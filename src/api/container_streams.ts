@@ -129,9 +129,6 @@ function notYet(app: Hono<AppEnv>, isExperimental: boolean): void {
   };
   app.get("/containers/:id{.+}/changes", refuse("listing a container's changed files"));
   app.get("/containers/:id{.+}/export", refuse("exporting a container"));
-  // HEAD comes here too.
-  app.get("/containers/:id{.+}/archive", refuse("copying files out of a container"));
-  app.put("/containers/:id{.+}/archive", refuse("copying files into a container"));
   app.get("/containers/:id{.+}/stats", refuse("measuring a container"));
 
   const checkpoints = (): never => {

@@ -7,6 +7,7 @@ import { ContainerConfig, ContainerCreate } from "../schema/container.ts";
 import { ContainerUpdate } from "../schema/host_config.ts";
 import type { Log } from "../log.ts";
 import { type AppEnv, isAtLeast } from "./app_env.ts";
+import { containerArchive } from "./archive.ts";
 import { check, readDocument, readJSON } from "./body.ts";
 import { containerStreams } from "./container_streams.ts";
 import { inspectView, summaryView } from "./container_view.ts";
@@ -22,6 +23,7 @@ export interface RouteDeps {
 export function containersApi(engine: Engine, deps: RouteDeps): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   // The first pattern that matches wins, and {id} may hold slashes: the longer patterns come first.
+  containerArchive(app, engine);
   containerStreams(app, engine, deps.log);
   reading(app, engine, deps);
   lifecycle(app, engine);

@@ -109,6 +109,25 @@ export interface TopTable {
   Processes: string[][];
 }
 
+/** A path in a container, as the header X-Docker-Container-Path-Stat has it. */
+export interface PathStat {
+  /** The last component as it was asked for. */
+  name: string;
+  sizeBytes: number;
+  /** st_mode of stat(2). */
+  mode: number;
+  modified: readonly [seconds: bigint, nanoseconds: number];
+  /** Where a symbolic link leads in the end; "" for everything else. */
+  linkTarget: string;
+}
+
+export interface CopyInOptions {
+  /** A directory does not give way to a file, nor a file to a directory. */
+  noOverwriteDirNonDir: boolean;
+  /** Everything becomes the user's that the container runs as. */
+  copyUIDGID: boolean;
+}
+
 export interface Containers {
   create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
   start(nameOrID: string): Promise<"started" | "already-running">;
@@ -145,6 +164,18 @@ export interface Containers {
     signal: AbortSignal,
   ): Promise<{ hasTerminal: boolean; chunks: AsyncIterable<LogChunk> }>;
   top(nameOrID: string, psArgs: string): Promise<TopTable>;
+  /** Of a container's files, running or not. Throws notFound and invalid. */
+  statPath(nameOrID: string, path: string): Promise<PathStat>;
+  /** A tar of a file or directory. `chunks` must be read or returned: it holds descriptors open. */
+  copyOut(nameOrID: string, path: string): Promise<{ stat: PathStat; chunks: AsyncIterable<Uint8Array> }>;
+  /** Unpacks a tar (plain, gzip or zstd) into a directory. */
+  copyIn(
+    nameOrID: string,
+    path: string,
+    archive: AsyncIterable<Uint8Array>,
+    options: CopyInOptions,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** The record by full ID, name or unique ID prefix; throws Docker's notFound and invalid. Takes no lock. */
   get(nameOrID: string): ContainerRecord;
   list(options: ListOptions): Promise<{ record: ContainerRecord; sizes: ContainerSizes | null }[]>;

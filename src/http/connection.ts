@@ -275,7 +275,7 @@ export class Connection {
 /** Whether what is left of the body is worth reading to keep the connection. */
 function mayDrain(body: RequestBody, head: RequestHead): boolean {
   if (body.isDone) return true;
-  if (body.hasFailed) return false;
+  if (body.hasFailed || body.isBeingRead) return false;
   // Nobody has asked the client to go on: it may or may not send the body.
   if (head.expectsContinue && !body.isTouched) return false;
   return head.bodyLength === "chunked" || head.bodyLength <= DRAIN_BYTES;

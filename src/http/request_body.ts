@@ -14,6 +14,8 @@ export class RequestBody {
   isTouched = false;
   /** Wrongly framed, or broken off: where the next request begins is not known. */
   hasFailed = false;
+  /** A piece is being waited for: a handler has given up on a body that did not come. */
+  isBeingRead = false;
   readonly #isChunked: boolean;
   #left: number;
 
@@ -35,10 +37,13 @@ export class RequestBody {
       this.onFirstRead();
     }
     try {
+      this.isBeingRead = true;
       return await this.#nextPiece();
     } catch (error) {
       this.hasFailed = true;
       throw error;
+    } finally {
+      this.isBeingRead = false;
     }
   }
 

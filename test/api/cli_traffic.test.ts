@@ -4,7 +4,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import type { HttpBindings } from "../../src/api/app_env.ts";
-import type { Containers, Events, ExecSessions } from "../../src/engine/mod.ts";
+import type { Containers, Events, ExecSessions, PathStat } from "../../src/engine/mod.ts";
 import { notFound } from "../../src/errors.ts";
 import { testAPI } from "../support/api.ts";
 import { engineAPI, patternOf } from "../support/engine_api.ts";
@@ -108,6 +108,9 @@ function containers(records: ReturnType<typeof fakeRecord>[], imageOf: (name: st
     wait: async (id) => (await done(id), { result: Promise.resolve({ statusCode: 0, error: null }) }),
     attach: async (id) => (await done(id), { hasTerminal: false, run: async () => undefined }),
     logs: async (id) => (await done(id), { hasTerminal: false, chunks: none() }),
+    statPath: async (id, path) => (await done(id), pathStat(path)),
+    copyOut: async (id, path) => (await done(id), { stat: pathStat(path), chunks: none() }),
+    copyIn: done,
     top: async (id) => (await done(id), { Titles: ["PID", "CMD"], Processes: [["1", "sh"]] }),
     update: async (id) => (await done(id), []),
     sizes: async () => ({ rwBytes: 1, rootFsBytes: 2 }),
@@ -122,6 +125,10 @@ function containers(records: ReturnType<typeof fakeRecord>[], imageOf: (name: st
     resize: done,
     remove: done,
   };
+}
+
+function pathStat(path: string): PathStat {
+  return { name: path, sizeBytes: 0, mode: 0o040755, modified: [0n, 0], linkTarget: "" };
 }
 
 const EXEC: Partial<ExecSessions> = {

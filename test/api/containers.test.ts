@@ -358,8 +358,6 @@ describe("what is still to come is 501, never 404", () => {
   for (const request of [
     "GET /containers/web/changes",
     "GET /containers/web/export",
-    "GET /containers/web/archive?path=/",
-    "PUT /containers/web/archive?path=/",
     "GET /containers/web/stats",
     "POST /commit?container=web",
   ]) {

@@ -14,6 +14,7 @@ import type {
   ExecTask,
   ExitReport,
   Fd,
+  FileTree,
   HostFacts,
   LaunchRequest,
   Rootfs,
@@ -97,6 +98,10 @@ export class FakeRuntime implements Runtime {
     return started;
   }
 
+  async openFiles(_rootfs: Rootfs): Promise<FileTree> {
+    throw new SyscallError("open_tree", ENOENT);
+  }
+
   openView(_rootfs: Rootfs): Fd {
     throw new SyscallError("open_tree", ENOENT);
   }
@@ -160,6 +165,8 @@ export class FakeProcess implements ExecTask {
 }
 
 export class FakeTask extends FakeProcess implements Task {
+  /** What its process 1 would see. */
+  files: FileTree | null = null;
   readonly record: TaskRecord;
   readonly cgroup: FakeCgroup;
 
@@ -182,6 +189,10 @@ export class FakeTask extends FakeProcess implements Task {
       exitFile: "/none",
       cgroupPath: this.cgroup.path,
     };
+  }
+
+  openFiles(): FileTree | null {
+    return this.files;
   }
 }
 

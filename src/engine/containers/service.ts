@@ -4,6 +4,7 @@ import type { ContainerSizes, Containers } from "../mod.ts";
 import type { ContainerRecord } from "./container.ts";
 import { create } from "./create.ts";
 import type { ContainersDeps } from "./deps.ts";
+import { copyIn, copyOut, statPath } from "./files.ts";
 import { healthOf } from "./health.ts";
 import { list } from "./list.ts";
 import { logOptionsOf } from "./log_of.ts";
@@ -74,6 +75,9 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
       deps.machine.announce(live, { action: "top" });
       return table;
     },
+    statPath: (nameOrID, path) => statPath(deps, nameOrID, path),
+    copyOut: (nameOrID, path) => copyOut(deps, nameOrID, path),
+    copyIn: (nameOrID, path, archive, options, signal) => copyIn(deps, nameOrID, path, archive, options, signal),
     get: (nameOrID) => registry.get(nameOrID).record,
     async list(options) {
       const found = list(deps, options);

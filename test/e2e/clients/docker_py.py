@@ -67,16 +67,15 @@ code, (out, err) = container.exec_run(["sh", "-c", "echo o; echo e >&2"], demux=
 same("exec demux", (out, err), (b"o\n", b"e\n"))
 same("exec stream", b"".join(container.exec_run(["sh", "-c", "echo 1; echo 2"], stream=True).output), b"1\n2\n")
 
-if os.environ.get("BERTH_HAS_ARCHIVE"):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        info = tarfile.TarInfo("copied")
-        info.size = 5
-        archive.addfile(info, io.BytesIO(b"bytes"))
-    same("put_archive", container.put_archive("/tmp", buffer.getvalue()), True)
-    chunks, stat = container.get_archive("/tmp/copied")
-    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-        same("get_archive", archive.extractfile("copied").read(), b"bytes")
+buffer = io.BytesIO()
+with tarfile.open(fileobj=buffer, mode="w") as archive:
+    info = tarfile.TarInfo("copied")
+    info.size = 5
+    archive.addfile(info, io.BytesIO(b"bytes"))
+same("put_archive", container.put_archive("/tmp", buffer.getvalue()), True)
+chunks, stat = container.get_archive("/tmp/copied")
+with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+    same("get_archive", archive.extractfile("copied").read(), b"bytes")
 
 same("list", [one.name for one in client.containers.list(filters={"name": "py2"})], ["py2"])
 same("top", container.top()["Processes"][0][-1], "sleep 100")

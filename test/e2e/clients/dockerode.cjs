@@ -33,7 +33,8 @@ async function main() {
 
   const out = new PassThrough();
   const printed = text(out);
-  const [{ StatusCode }] = await docker.run("busybox", ["sh", "-c", "echo hi; exit 3"], out, {
+  // It asks for the exit code only after the start: one that is gone by then, with AutoRemove, is a 404.
+  const [{ StatusCode }] = await docker.run("busybox", ["sh", "-c", "echo hi; sleep 0.5; exit 3"], out, {
     HostConfig: { AutoRemove: true },
   });
   out.end();
@@ -80,6 +81,20 @@ async function main() {
   assert.deepEqual(await split(await exec.start({ hijack: true, stdin: false })), ["out\n", "err\n"]);
   assert.equal((await exec.inspect()).ExitCode, 5);
   ok("exec");
+  // No tar library: the archive that comes out goes in again.
+  const passwd = await sleeper.getArchive({ path: "/etc/passwd" });
+  await sleeper.putArchive(passwd, { path: "/tmp" });
+  const [same] = await split(
+    await (
+      await sleeper.exec({ Cmd: ["cmp", "/etc/passwd", "/tmp/passwd"], AttachStdout: true, AttachStderr: true })
+    ).start({ hijack: true, stdin: false }),
+  );
+  assert.equal(same, "");
+  const { name } = JSON.parse(
+    Buffer.from((await sleeper.infoArchive({ path: "/tmp/passwd" })).headers["x-docker-container-path-stat"], "base64"),
+  );
+  assert.equal(name, "passwd");
+  ok("archive");
   const listed = await docker.listContainers({ filters: { name: ["ode2"] } });
   assert.deepEqual(listed[0].Names, ["/ode2"]);
   assert.equal((await sleeper.inspect()).State.Running, true);
