@@ -92,13 +92,19 @@ function removeStale(directory: string): void {
   }
 }
 
-/** A v1 cpuset is born empty and takes no process until it has CPUs and memory nodes, which its parent must have too. */
+/**
+ * A v1 cpuset is born empty and takes no process until it has CPUs and memory nodes, which its parent must have too. A
+ * parent that we have filled ourselves is told to give its children what it has (cgroup.clone_children of cgroups(7)).
+ */
 function fillCpuset(mount: string, directory: string): void {
   for (const file of ["cpuset.cpus", "cpuset.mems"]) {
     if ((readControl(`${directory}/${file}`) ?? "").trim() !== "") continue;
     const parent = dirname(directory);
     if (parent.length < mount.length) return;
-    if (parent !== mount && (readControl(`${parent}/${file}`) ?? "").trim() === "") fillCpuset(mount, parent);
+    if (parent !== mount && (readControl(`${parent}/${file}`) ?? "").trim() === "") {
+      fillCpuset(mount, parent);
+      writeControl(`${parent}/cgroup.clone_children`, ["1"]);
+    }
     writeControl(`${directory}/${file}`, [(readControl(`${parent}/${file}`) ?? "").trim()]);
   }
 }

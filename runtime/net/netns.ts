@@ -2,7 +2,7 @@
 // anywhere: it lives as long as a descriptor or a process holds it, and takes its interfaces with it.
 import { SyscallError } from "../errors.ts";
 import { createNetns, runIn, socketIn } from "../program/batch.ts";
-import { Label, Load } from "../program/program.ts";
+import { Label, Load, type Program } from "../program/program.ts";
 import { E } from "../sys/errno.ts";
 import { Fd } from "../sys/fd.ts";
 import { check } from "../sys/ffi.ts";
@@ -42,25 +42,37 @@ export function routesIn(netns: Fd): RouteClient {
 
 /**
  * A namespace with its loopback up. A neighbour learns at once who has an address now (arp_notify), since a new container
- * may be given the address of one that has just gone.
+ * may be given the address of one that has just gone. Passes over a kernel without IPv6, and a /proc/sys that is mounted
+ * read-only: what is written there is good to have.
  */
 export function createSandbox(): Fd {
-  const netns = createNetns();
-  try {
-    tryWriteIn(netns, [
-      { path: "/proc/sys/net/ipv4/conf/default/arp_notify", text: "1" },
-      { path: "/proc/sys/net/ipv6/conf/default/accept_ra", text: "0" },
-      // Interfaces made from now on have no IPv6, so that no neighbour can bring it in; plug turns it on where asked.
-      { path: "/proc/sys/net/ipv6/conf/default/disable_ipv6", text: "1" },
-    ]);
-    using routes = routesIn(netns);
-    const loopback = 1;
-    routes.setUp(loopback);
-    return netns;
-  } catch (error) {
-    netns.close();
-    throw error;
-  }
+  return createNetns(
+    (program) => {
+      addWrites(program, [
+        { path: "/proc/sys/net/ipv4/conf/default/arp_notify", text: "1" },
+        { path: "/proc/sys/net/ipv6/conf/default/accept_ra", text: "0" },
+        // Interfaces made from now on have no IPv6, so that no neighbour can bring it in; plug turns it on where asked.
+        { path: "/proc/sys/net/ipv6/conf/default/disable_ipv6", text: "1" },
+      ]);
+      addLoopbackUp(program);
+    },
+    (errno) => OPTIONAL.has(errno),
+  );
+}
+
+/** By ioctl(2), see netdevice(7): one call, where netlink takes a socket of its own and an answer. */
+function addLoopbackUp(program: Program): void {
+  const SIOCSIFFLAGS = 0x8914,
+    IFF_UP = 1,
+    IFNAMSIZ = 16;
+  // struct ifreq: the name, then a union of 24 bytes that begins with the flags.
+  const request = new Uint8Array(IFNAMSIZ + 24);
+  request.set(new TextEncoder().encode("lo"));
+  request[IFNAMSIZ] = IFF_UP;
+  const socket = program.slot();
+  program.step("socket", [AF.UNIX, SOCK.DGRAM | SOCK.CLOEXEC, 0], { out: socket, title: "socket" });
+  program.step("ioctl", [new Load(socket), SIOCSIFFLAGS, request], { title: "set the loopback up" });
+  program.step("close", [new Load(socket)]);
 }
 
 /** Joins a namespace to a bridge by a veth pair. On failure nothing is left. */
@@ -111,15 +123,6 @@ interface NamespaceFile {
   text: string;
 }
 
-/** For what is good to have: passes over a kernel without IPv6, and a /proc/sys that is mounted read-only. */
-function tryWriteIn(netns: Fd, files: readonly NamespaceFile[]): void {
-  try {
-    writeIn(netns, files);
-  } catch (error) {
-    if (!(error instanceof SyscallError && OPTIONAL.has(error.errno))) throw error;
-  }
-}
-
 const OPTIONAL: ReadonlySet<number> = new Set([E.ENOENT, E.EROFS, E.EACCES]);
 
 /**
@@ -127,15 +130,17 @@ const OPTIONAL: ReadonlySet<number> = new Set([E.ENOENT, E.EROFS, E.EACCES]);
  * INVARIANT: one batch, as every hop (runtime/program/batch.ts says why), and the way back is taken whatever fails.
  */
 function writeIn(netns: Fd, files: readonly NamespaceFile[]): void {
-  runIn(netns, (program) => {
-    const file = program.slot();
-    for (const { path, text } of files) {
-      const next = new Label(path);
-      const title = `write ${JSON.stringify(text)} to ${path}`;
-      program.step("openat", [AT_FDCWD, path, O.WRONLY | O.CLOEXEC], { out: file, error: next, title });
-      program.step("write", [new Load(file), text, text.length], { error: 1, title });
-      program.step("close", [new Load(file)], { error: 1 });
-      program.mark(next);
-    }
-  });
+  runIn(netns, (program) => addWrites(program, files));
+}
+
+function addWrites(program: Program, files: readonly NamespaceFile[]): void {
+  const file = program.slot();
+  for (const { path, text } of files) {
+    const next = new Label(path);
+    const title = `write ${JSON.stringify(text)} to ${path}`;
+    program.step("openat", [AT_FDCWD, path, O.WRONLY | O.CLOEXEC], { out: file, error: next, title });
+    program.step("write", [new Load(file), text, text.length], { error: 1, title });
+    program.step("close", [new Load(file)], { error: 1 });
+    program.mark(next);
+  }
 }

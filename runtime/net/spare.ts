@@ -1,8 +1,5 @@
 // One thing made ahead of time. An empty network namespace costs a millisecond that a start need not wait for: the next
-// one is made while nothing is asked for.
-
-/** After a take, so that the work it was taken for has the machine to itself. */
-const REST_MS = 5;
+// one is made as soon as the start that took the last waits for its new process.
 
 export interface Spare<T> extends Disposable {
   take(): T;
@@ -11,19 +8,18 @@ export interface Spare<T> extends Disposable {
 /** At most one lies ready. A failure to make it ahead is passed over: `take` then makes it, and says what is wrong. */
 export function createSpare<T extends Disposable>(make: () => T): Spare<T> {
   let ready: T | null = null;
-  let timer: ReturnType<typeof setTimeout> | null = null;
+  let next: ReturnType<typeof setImmediate> | null = null;
   let isClosed = false;
   const prepare = (): void => {
-    if (isClosed || timer !== null) return;
-    timer = setTimeout(() => {
-      timer = null;
+    if (isClosed || next !== null) return;
+    next = setImmediate(() => {
+      next = null;
       try {
         ready ??= make();
       } catch {
         ready = null;
       }
-    }, REST_MS);
-    timer.unref();
+    });
   };
   return {
     take() {
@@ -34,7 +30,7 @@ export function createSpare<T extends Disposable>(make: () => T): Spare<T> {
     },
     [Symbol.dispose]() {
       isClosed = true;
-      if (timer !== null) clearTimeout(timer);
+      if (next !== null) clearImmediate(next);
       ready?.[Symbol.dispose]();
       ready = null;
     },

@@ -50,11 +50,19 @@ export class BatchFailure extends SyscallError {
   }
 }
 
-/** A new network namespace, kept alive by the descriptor alone. The daemon stays where it is. */
-export function createNetns(): Fd {
-  return hop(null, (program, made) => {
+/**
+ * A new network namespace, kept alive by the descriptor alone, after the steps that `furnish` adds were made in it. The
+ * daemon stays where it is. A step of `furnish` that goes on after its failure leaves it to `mayFail` whether that counts.
+ */
+export function createNetns(
+  furnish: (program: Program) => void = () => undefined,
+  mayFail: (errno: number) => boolean = () => false,
+): Fd {
+  const fill = (program: Program, made: Ref): void => {
+    furnish(program);
     openOwnNetns(program, made, "open the new network namespace");
-  });
+  };
+  return hop(null, fill, mayFail);
 }
 
 /** A socket that lives in another network namespace. `type` may carry SOCK_NONBLOCK; close-on-exec is added. */
@@ -104,7 +112,11 @@ export function runIn(netns: Fd, body: (program: Program) => void): void {
 }
 
 /** Enters a network namespace (or makes one), lets `body` add steps that leave a descriptor in `made`, and returns. */
-function hop(netns: Fd | null, body: (program: Program, made: Ref) => void): Fd {
+function hop(
+  netns: Fd | null,
+  body: (program: Program, made: Ref) => void,
+  mayFail: (errno: number) => boolean = () => false,
+): Fd {
   const program = new Program(hostArch());
   const made = program.slot();
   addRoundTrip(program, netns, () => body(program, made));
@@ -112,7 +124,10 @@ function hop(netns: Fd | null, body: (program: Program, made: Ref) => void): Fd 
     return new Fd(runBatch(program)(made));
   } catch (error) {
     const opened = error instanceof BatchFailure ? error.slot(made) : -1;
-    if (opened >= 0) new Fd(opened).close();
+    if (opened < 0) throw error;
+    const fd = new Fd(opened);
+    if (error instanceof BatchFailure && mayFail(error.errno)) return fd;
+    fd.close();
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { E } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { alloc, check, syscall } from "./ffi.ts";
 
-export const AF = { INET: 2, INET6: 10, NETLINK: 16 } as const;
+export const AF = { UNIX: 1, INET: 2, INET6: 10, NETLINK: 16 } as const;
 export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
 export const IPPROTO = { TCP: 6, UDP: 17, IPV6: 41, SCTP: 132 } as const;
 export const SOL = { SOCKET: 1, NETLINK: 270 } as const;

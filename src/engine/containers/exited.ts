@@ -1,7 +1,7 @@
 // What follows the end of a container's process 1, in the order that clients rely on: its output is in the log and with
 // the clients; the restart is decided; networks and volumes are let go; the state is written; `die`; waiters wake; with
 // AutoRemove it is removed.
-import { rmSync } from "node:fs";
+import { readdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import type { ExitReport } from "../../../runtime/mod.ts";
 import { EXIT_DRAIN_MS } from "../../limits.ts";
 import { NO_ADDRESSES } from "../networks/endpoint.ts";
@@ -123,12 +123,22 @@ async function clear(deps: ContainersDeps, live: Live, run: Run): Promise<void> 
   // since it is by them that the next daemon would find it (restore.ts).
   await run.stdio.logged;
   run.task[Symbol.dispose]();
-  rmSync(stateDir(deps.config(), live.id), { recursive: true, force: true });
+  removeStateDir(stateDir(deps.config(), live.id));
   // A slow client is served to its end; nobody waits for it.
   void run.stdio.drained.then(() => {
     run.stdio.close();
     run.log?.close();
   });
+}
+
+/** A few files, by their names. WHY: that is a tenth of what a recursive removal takes, which is for what else may lie there. */
+function removeStateDir(directory: string): void {
+  try {
+    for (const name of readdirSync(directory)) unlinkSync(`${directory}/${name}`);
+    rmdirSync(directory);
+  } catch {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 /** After the pause, unless somebody stops, removes or starts it meanwhile. */
