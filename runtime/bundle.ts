@@ -40,12 +40,17 @@ export interface OciProcess {
 
 export interface OciMount {
   destination: string;
-  /** `proc`, `tmpfs`, `devpts`, `mqueue`, `sysfs`, `cgroup`, `bind`. */
+  /** `proc`, `tmpfs`, `devpts`, `mqueue`, `sysfs`, `cgroup`, `bind`; `overlay` for the layers of an image, read-only. */
   type: string;
   /** For bind: an absolute path on the host. */
   source: string;
-  /** `ro`, `nosuid`, `rbind`, `rprivate`, `mode=1777`, `size=65536k` … */
+  /** `ro`, `nosuid`, `rbind`, `rprivate`, `mode=1777`, `size=65536k`, `lowerdir+=/a` (the topmost first) … */
   options: string[];
+  /**
+   * Beyond OCI: only this part of the source (a bind's or an overlay's). A relative path, looked up when it is mounted;
+   * it and the links in it must not lead out.
+   */
+  subpath?: string;
 }
 
 export interface OciDevice {

@@ -66,7 +66,7 @@ export function findControllers(mountinfo: string, readControllers: (mount: stri
 }
 
 /** mountinfo writes space, tab, newline and backslash as octal. */
-function unescapeMount(path: string): string {
+export function unescapeMount(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
 }
 

@@ -36,6 +36,7 @@ export { type TarEntry, TarReader, type TarVisitor } from "./layer/tar_read.ts";
 export { type TarHeader, tarEnd, tarHeader, tarPadding } from "./layer/tar_write.ts";
 export { createCopySnapshotter } from "./snapshot/copy.ts";
 export { type Found, look, lookAtTarget, lookUpOwner } from "./files/look.ts";
+export { checkBeneath, findMount } from "./files/source.ts";
 export { type CopyPath, parseCopyPath } from "./files/names.ts";
 export { pack } from "./files/pack.ts";
 export { unpack } from "./files/unpack.ts";

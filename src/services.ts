@@ -34,7 +34,7 @@ import { volumeStore } from "./db/volumes.ts";
 import type { Clock } from "./engine/containers/deps.ts";
 import { createMachine } from "./engine/containers/machine.ts";
 import { readMachinery } from "./engine/containers/machinery.ts";
-import { createContainerMounts } from "./engine/containers/mounts.ts";
+import { createContainerMounts, imagesOf } from "./engine/containers/mounts.ts";
 import { containerDir } from "./engine/containers/paths.ts";
 import { createRegistry as createContainerRegistry } from "./engine/containers/registry.ts";
 import { type ContainerService, createContainers } from "./engine/containers/service.ts";
@@ -143,7 +143,8 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     events,
     *usedBy() {
       for (const { record } of registry.all()) {
-        yield { containerID: record.id, imageID: record.imageID, isRunning: hasTask(record.state) };
+        const isRunning = hasTask(record.state);
+        for (const imageID of imagesOf(record)) yield { containerID: record.id, imageID, isRunning };
       }
     },
     host,
@@ -188,7 +189,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     snapshots,
     discard: trash.discard,
     networking: networks.networking,
-    mounts: createContainerMounts({ volumes, copyUp }),
+    mounts: createContainerMounts({ volumes, images, copyUp }),
     stdio,
     logs: createLogs({
       nowNano: createWallClock(),

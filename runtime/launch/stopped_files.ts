@@ -9,7 +9,15 @@ import type { FileTree } from "../mod.ts";
 import { parseMountOptions } from "../program/mount_options.ts";
 import { makeTargetLike } from "../program/mounts.ts";
 import type { KernelFeatures } from "../program/plan.ts";
-import { lowerOptions, openAside, openOverlayAside, OVERLAY_OPTIONS, overlayData } from "../program/rootfs.ts";
+import {
+  lowerOf,
+  lowerOptions,
+  openAside,
+  openLayers,
+  openOverlayAside,
+  OVERLAY_OPTIONS,
+  overlayData,
+} from "../program/rootfs.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
 import { AT_FDCWD, O, openAt } from "../sys/file.ts";
@@ -80,13 +88,14 @@ interface Bind {
   needsRemount: boolean;
 }
 
-/** null for what is no bind, and, for reading, where the source has gone: the rest can still be copied. */
-function openBind({ type, source, destination, options }: OciMount, features: KernelFeatures, isWritable: boolean) {
-  const { attributes, recursiveAttributes, isBind, isBindRecursive } = parseMountOptions(options);
-  if (type !== "bind" && !isBind) return null;
+/** null for what has no files of its own, and, for reading, where the source has gone: the rest can still be copied. */
+function openBind(mount: OciMount, features: KernelFeatures, isWritable: boolean) {
+  const { type, destination } = mount;
+  const { attributes, recursiveAttributes, isBind } = parseMountOptions(mount.options);
+  if (type !== "bind" && type !== "overlay" && !isBind) return null;
   let tree: Fd;
   try {
-    tree = cloneTree(source, { recursive: isBindRecursive });
+    tree = openSource(mount, features);
   } catch (error) {
     if (!isWritable && error instanceof SyscallError && error.errno === E.ENOENT) return null;
     throw error;
@@ -99,6 +108,16 @@ function openBind({ type, source, destination, options }: OciMount, features: Ke
     tree.close();
     throw error;
   }
+}
+
+function openSource({ type, source, destination, options, subpath = "" }: OciMount, features: KernelFeatures): Fd {
+  const { isBindRecursive: recursive, fsOptions } = parseMountOptions(options);
+  const title = `open what is mounted at ${destination}`;
+  if (type === "overlay") {
+    return runWithSignalsBlocked((calls) => openLayers(calls, features, lowerOf(fsOptions), subpath, title));
+  }
+  if (subpath === "") return cloneTree(source, { recursive });
+  return runWithSignalsBlocked((calls) => calls.cloneBeneath(source, subpath, { recursive, title }));
 }
 
 /** In order, below a root of its own: a target's symbolic links lead nowhere but inside the container. */

@@ -1,6 +1,6 @@
 // The vocabulary of a generated program: one method per use of a call, named for what it does. The tables in shim.ts,
 // init.ts and exec.ts read as the setup itself; each method adds the steps and the words a failure is reported with.
-import { directoryFlag, noFollowFlag, AT_EMPTY_PATH, AT_FDCWD, O } from "../sys/file.ts";
+import { directoryFlag, noFollowFlag, AT_EMPTY_PATH, AT_FDCWD, O, RESOLVE } from "../sys/file.ts";
 import {
   AT_RECURSIVE,
   FSCONFIG,
@@ -17,7 +17,7 @@ import {
 } from "../sys/mount.ts";
 import { CLONE } from "../sys/namespace.ts";
 import { type Rlimit, rlimit64, SIGNAL } from "../sys/process.ts";
-import { type Arg, Load, Program, type Ref, type StepOptions, type Target } from "./program.ts";
+import { type Arg, Label, Load, Program, type Ref, type StepOptions, type Target } from "./program.ts";
 
 /** A descriptor: a fixed number, or the slot that an earlier step has stored it in. */
 export type Descriptor = number | Ref;
@@ -42,6 +42,9 @@ const S_IFREG = 0o100000,
   S_IFIFO = 0o010000;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const F_DUPFD_CLOEXEC = 1030;
+const OPEN_HOW_BYTES = 24;
+/** openat2 answers EAGAIN where something was renamed or mounted beside a `..` of the path meanwhile. */
+const BENEATH_TRIES = 8;
 
 /** Bits 0 to 40 of a capability set. */
 export type CapabilityMask = bigint;
@@ -64,6 +67,21 @@ export class Calls extends Program {
     const fd = options.out ?? this.slot();
     const { at = AT_FDCWD, mode = 0, ...rest } = options;
     this.step("openat", [argOf(at), path, flags | O.CLOEXEC, mode], { title: `open ${path}`, ...rest, out: fd });
+    return fd;
+  }
+
+  /** O_PATH of what lies below a directory; neither the path nor a symbolic link in it may lead out (EXDEV). */
+  openBeneath(directory: Descriptor, path: string, title: string, error: Target = this.failure): Ref {
+    const fd = this.slot();
+    // struct open_how {u64 flags, mode, resolve}.
+    const how = this.words([O.PATH | O.CLOEXEC, 0, RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS]);
+    const opened = new Label(title);
+    for (let tries = 1; tries < BENEATH_TRIES; tries++) {
+      const args = [argOf(directory), path, how, OPEN_HOW_BYTES];
+      this.step("openat2", args, { out: fd, error: 1, zero: opened, positive: opened, title });
+    }
+    this.step("openat2", [argOf(directory), path, how, OPEN_HOW_BYTES], { out: fd, title, error });
+    this.mark(opened);
     return fd;
   }
 
@@ -169,10 +187,25 @@ export class Calls extends Program {
   }
 
   /** The same for an open descriptor: nobody can put another file in its place. */
-  cloneTreeOf(descriptor: Descriptor, title: string): Ref {
-    const tree = this.slot();
-    const flags = OPEN_TREE_CLONE | O.CLOEXEC | AT_EMPTY_PATH;
-    this.step("open_tree", [argOf(descriptor), "", flags], { out: tree, title });
+  cloneTreeOf(
+    descriptor: Descriptor,
+    title: string,
+    options: { recursive?: boolean; out?: Ref; error?: Target } = {},
+  ): Ref {
+    const { recursive = false, out: tree = this.slot(), error = this.failure } = options;
+    const flags = OPEN_TREE_CLONE | O.CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+    this.step("open_tree", [argOf(descriptor), "", flags], { out: tree, title, error });
+    return tree;
+  }
+
+  /** cloneTree of a part of what is mounted at `path`, found without leaving it. */
+  cloneBeneath(path: string, subpath: string, options: { recursive: boolean; title: string }): Ref {
+    const { title } = options;
+    const base = this.open(path, O.PATH | this.directory, { title });
+    const part = this.openBeneath(base, subpath, title);
+    const tree = this.cloneTreeOf(part, title, options);
+    this.close(part);
+    this.close(base);
     return tree;
   }
 

@@ -10,6 +10,7 @@ import { DESCRIPTOR } from "./descriptors.ts";
 import { legacyFlags, type MountOptions, parseMountOptions } from "./mount_options.ts";
 import type { CgroupPlan, ContainerPlan } from "./plan.ts";
 import { Label, type Ref } from "./program.ts";
+import { lowerOf, openLayers } from "./rootfs.ts";
 
 /** A mount on its way: made before the pivot, attached after it. */
 interface PreparedMount {
@@ -50,6 +51,8 @@ function copySource(calls: Calls, { mount, options }: MountEntry): Ref {
   const title = `bind ${mount.source} at ${mount.destination}`;
   // A bind without the word `bind` is OCI's `type: bind` alone, and recursive like runc's.
   const recursive = options.isBindRecursive || !options.isBind;
+  const { subpath = "" } = mount;
+  if (subpath !== "") return calls.cloneBeneath(mount.source, subpath, { recursive, title });
   const [, process, path] = INSIDE_ANOTHER.exec(mount.source) ?? [];
   if (process === undefined || path === undefined) return calls.cloneTree(mount.source, { recursive, title });
   // WHY from inside: the kernel copies mounts of one's own mount namespace alone. And there the links in the path, which
@@ -76,6 +79,12 @@ export function prepareMount(
   if (isBind(entry)) {
     const tree = shared.get(mount) ?? copySource(calls, entry);
     return { ...other, tree, attach: prepareBind(calls, plan, entry, tree) };
+  }
+  if (mount.type === "overlay") {
+    const title = `mount an image at ${destination}`;
+    const lower = lowerOf(entry.options.fsOptions);
+    const tree = openLayers(calls, plan.features, lower, mount.subpath ?? "", title);
+    return { ...other, tree, attach: () => attachLike(calls, tree, mount) };
   }
   if (mount.type === "cgroup") return { ...other, attach: prepareCgroup(calls, plan.cgroup, entry) };
   if (mount.type === "devpts" && plan.hasPtsMount && destination === "/dev/pts") {
@@ -157,17 +166,19 @@ function prepareBind(calls: Calls, plan: ContainerPlan, { mount, options }: Moun
     }
   }
   return () => {
-    makeTargetLike(calls, tree, destination);
-    calls.attach(
-      tree,
-      destination,
-      `${ATTACH_TITLE}${JSON.stringify(source)} to rootfs at ${JSON.stringify(destination)}`,
-    );
+    attachLike(calls, tree, mount);
     if (plan.features.mountSetattr) return;
     const flags = legacyFlags(attributes) | legacyFlags(recursiveAttributes);
     if (flags !== 0) calls.remountBind(destination, flags, title);
     calls.setPropagation(destination, propagation | (deep ? MS.REC : 0), title);
   };
+}
+
+/** Attaches what may be a directory or a file. */
+function attachLike(calls: Calls, tree: Ref, { source, destination }: OciMount): void {
+  makeTargetLike(calls, tree, destination);
+  const title = `${ATTACH_TITLE}${JSON.stringify(source)} to rootfs at ${JSON.stringify(destination)}`;
+  calls.attach(tree, destination, title);
 }
 
 /** Makes the target what the source is: a directory, or an empty file to be covered. */

@@ -1,7 +1,9 @@
 // The root file system of a container: its layers as an overlay, mounted inside the container's own mount namespace. The
 // host's mount table never shows it, and it is gone with the container's last process.
+import { dirname } from "node:path/posix";
 import type { Rootfs } from "../bundle.ts";
-import { type FsOption, MS } from "../sys/mount.ts";
+import { O } from "../sys/file.ts";
+import { type FsOption, MOUNT_ATTR, MS } from "../sys/mount.ts";
 import { CLONE } from "../sys/namespace.ts";
 import type { Calls } from "./calls.ts";
 import type { KernelFeatures } from "./plan.ts";
@@ -9,6 +11,8 @@ import { Label, Load, type Ref } from "./program.ts";
 
 /** mount(2) takes one page of options, with its NUL. */
 const MOUNT_DATA_LIMIT = 4095;
+/** fsconfig(2) takes strings of 255 bytes. */
+const OPTION_LIMIT = 255;
 /** wait4(2): for children of every kind. This one sends no signal when it ends. */
 const WALL = 0x40000000;
 const F_GETFD = 1;
@@ -92,6 +96,44 @@ export function openOverlayAside(calls: Calls, layersDir: string, flags: number,
     calls.step("mount", ["overlay", layersDir, "overlay", flags, data], { error: failed, title });
     calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
   });
+}
+
+/**
+ * The layers of an image, or a part of them, as a detached tree. Without an upper directory nothing can be written.
+ * `lower` are absolute, the topmost first.
+ */
+export function openLayers(
+  calls: Calls,
+  features: KernelFeatures,
+  lower: readonly string[],
+  subpath: string,
+  title: string,
+): Ref {
+  const isShort = lower.every((path) => Buffer.byteLength(path) <= OPTION_LIMIT);
+  if (features.lowerdirPlus && subpath === "" && isShort) {
+    return calls.newFs("overlay", MOUNT_ATTR.RDONLY, lowerOptions(lower));
+  }
+  const layersDir = dirname(lower[0] ?? "/");
+  const names = lower.map((path) => (dirname(path) === layersDir ? path.slice(layersDir.length + 1) : path));
+  const data = mountData(title, names, []);
+  return openAside(calls, title, (tree, failed) => {
+    calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
+    calls.step("mount", ["overlay", layersDir, "overlay", MS.RDONLY, data], { error: failed, title });
+    if (subpath === "") {
+      calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
+      return;
+    }
+    const base = calls.open(layersDir, O.PATH | calls.directory, { error: failed });
+    const part = calls.openBeneath(base, subpath, title, failed);
+    calls.cloneTreeOf(part, title, { out: tree, error: failed });
+    calls.close(part);
+    calls.close(base);
+  });
+}
+
+/** The directories among the options of a mount of type `overlay`. */
+export function lowerOf(options: readonly FsOption[]): string[] {
+  return options.flatMap(([key, value]) => (key === "lowerdir+" && value !== null ? [value] : []));
 }
 
 /**

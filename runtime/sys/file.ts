@@ -38,7 +38,7 @@ export function noFollowFlag(arch: "x64" | "arm64"): number {
   return arch === "x64" ? 0o400000 : 0o100000;
 }
 
-const RESOLVE = { NO_MAGICLINKS: 0x02, NO_SYMLINKS: 0x04, BENEATH: 0x08, IN_ROOT: 0x10 } as const;
+export const RESOLVE = { NO_MAGICLINKS: 0x02, NO_SYMLINKS: 0x04, BENEATH: 0x08, IN_ROOT: 0x10 } as const;
 /** openat2 answers EAGAIN while anything in the system is being renamed or mounted; a quiet moment comes soon. */
 const OPENAT2_TRIES = 64;
 
@@ -53,6 +53,14 @@ export function openInRoot(root: Fd, path: string, flags: number, mode = 0): Fd 
 /** The same, but refuses symbolic links in every component (ELOOP). */
 export function openInRootNoSymlinks(root: Fd, path: string, flags: number, mode = 0): Fd {
   return openat2(root, path, flags, mode, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS | RESOLVE.NO_SYMLINKS);
+}
+
+/**
+ * openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS: a path, or a symbolic link in it, that would leave `directory`
+ * is refused with EXDEV.
+ */
+export function openBeneath(directory: Fd, path: string, flags: number): Fd {
+  return openat2(directory, path, flags, 0, RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS);
 }
 
 function openat2(root: Fd, path: string, flags: number, mode: number, resolve: number): Fd {

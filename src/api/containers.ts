@@ -11,6 +11,7 @@ import { containerArchive } from "./archive.ts";
 import { check, readDocument, readJSON } from "./body.ts";
 import { containerStreams } from "./container_streams.ts";
 import { inspectView, summaryView } from "./container_view.ts";
+import { fromVersion } from "./older_create.ts";
 import { booleanParam, cellsParam, integerParam } from "./params.ts";
 import { empty, json } from "./reply.ts";
 import { since } from "./since.ts";
@@ -35,7 +36,7 @@ function lifecycle(app: Hono<AppEnv>, { containers }: Engine): void {
     const document = await readDocument(c);
     requireConfig(document);
     const platform = isAtLeast(c.get("apiVersion"), 41) ? (c.req.query("platform") ?? "") : "";
-    const body = check(ContainerCreate, document);
+    const body = fromVersion(check(ContainerCreate, document), c.get("apiVersion"));
     const { id, warnings } = await containers.create({ name: c.req.query("name") || null, platform, body });
     return json({ Id: id, Warnings: warnings }, 201);
   });

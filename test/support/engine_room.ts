@@ -204,7 +204,7 @@ export async function createRoom(options: { runtime?: FakeRuntime; directory?: s
       resolve: async () => [],
       copyUp: async () => {},
       release: () => {},
-      toOci: () => [],
+      toOci: async () => [],
       removeAnonymous: async () => {},
     },
     stdio: plane,

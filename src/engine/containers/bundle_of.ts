@@ -1,7 +1,7 @@
 // Gathers what a container's bundle depends on beside its record: the host's devices, other containers' namespaces, the
 // profile, our init. The record's part is to_bundle.ts.
 import { statSync } from "node:fs";
-import type { Bundle, OciSeccomp, Rootfs } from "../../../runtime/mod.ts";
+import type { Bundle, OciMount, OciSeccomp, Rootfs } from "../../../runtime/mod.ts";
 import { conflict, internal } from "../../errors.ts";
 import type { HostConfig } from "../../schema/host_config.ts";
 import type { ContainerRecord } from "./container.ts";
@@ -15,6 +15,8 @@ import { type Donor, toBundle } from "./to_bundle.ts";
 
 export interface Surroundings {
   rootfs: Rootfs;
+  /** What the user has mounted. */
+  mounts: OciMount[];
   files: { hostname: string; hosts: string; resolvConf: string };
   /** Of the container whose network is shared; otherwise the container's own. */
   hostname: string | undefined;
@@ -28,7 +30,7 @@ export function bundleOf(deps: ContainersDeps, record: ContainerRecord, around: 
     record,
     rootfs: around.rootfs,
     files: around.files,
-    mounts: deps.mounts.toOci(record.mounts),
+    mounts: around.mounts,
     devices: gatherDevices(hostConfig),
     hostname: around.hostname ?? record.config.Hostname,
     pidDonor: donorOf(deps, hostConfig.PidMode, "PID"),

@@ -96,9 +96,10 @@ async function openStopped(deps: ContainersDeps, live: Live, isWritable: boolean
     throw conflict(`container ${record.id} is marked for removal: its files cannot be copied`);
   }
   const layers = await deps.images.rootfsLayers(record.imageID);
-  const own = deps.mounts.toOci(record.mounts).filter(({ type }) => type === "bind");
+  const rootfs = deps.snapshots.rootfs(record.id, layers);
+  const own = (await deps.mounts.toOci(record.mounts, rootfs)).filter(({ type }) => type !== "tmpfs");
   const mounts = [...networkFiles(containerDir(deps.config(), record.id), own), ...own];
-  return await deps.runtime.openFiles(deps.snapshots.rootfs(record.id, layers), { isWritable, mounts });
+  return await deps.runtime.openFiles(rootfs, { isWritable, mounts });
 }
 
 /** What the container sees of its hosts, host name and resolver: made at its first start. */

@@ -4,7 +4,7 @@
 //   Binds   [source:]destination[:mode]    source: an absolute host path, or a volume's name
 //   mode    ro|rw, z|Z, nocopy, [r]private|[r]shared|[r]slave, consistent|cached|delegated; at most one of each
 import { posix } from "node:path";
-import { EngineError, invalid, notImplemented } from "../../errors.ts";
+import { EngineError, invalid } from "../../errors.ts";
 import type { Mount } from "../../schema/host_config.ts";
 import type { VolumeCreate } from "../../schema/volume.ts";
 import { checkVolumeName } from "../volumes.ts";
@@ -14,6 +14,7 @@ import type { MountPoint } from "./container.ts";
 export type MountPlan =
   | { kind: "bind"; mount: MountPoint; path: string; isMade: boolean }
   | { kind: "volume"; mount: MountPoint; volume: VolumeCreate }
+  | { kind: "image"; mount: MountPoint; image: string }
   | { kind: "tmpfs"; mount: MountPoint };
 
 /** What a bind's or volume's `options` may hold; for a tmpfs they are the mount options themselves. */
@@ -71,7 +72,7 @@ function planBind(source: string, target: string, mode: string, volumeDriver: st
 
 function planVolume(
   volume: VolumeCreate,
-  given: { destination: string; mode: string; isWritable: boolean; options: string[] },
+  given: { destination: string; mode: string; isWritable: boolean; options: string[]; subpath?: string },
 ): MountPlan {
   if (volume.Name !== "") checkVolumeName(volume.Name);
   // COMPAT: inspect shows `z` for a local volume that was given no mode.
@@ -117,7 +118,7 @@ export function parseMount(mount: Mount): MountPlan {
     case "tmpfs":
       return parseTmpfsMount(mount);
     case "image":
-      throw notImplemented(`mounting an image (at ${mount.Target}) is not supported by this engine yet`);
+      return parseImageMount(mount);
     default:
       throw invalidMount(type, "mount type unknown");
   }
@@ -161,9 +162,6 @@ function parseVolumeMount(mount: Mount): MountPlan {
   if (given?.Subpath) {
     if (name === "") throw invalidMount("volume", "must not set Subpath when using anonymous volumes");
     if (!isLocal(given.Subpath)) throw invalidMount("volume", "subpath must be a relative path within the volume");
-    throw notImplemented(
-      `mounting a part of a volume (${name}, subpath ${given.Subpath}) is not supported by this engine yet`,
-    );
   }
   const volume: VolumeCreate = {
     Name: name,
@@ -172,7 +170,25 @@ function parseVolumeMount(mount: Mount): MountPlan {
     Labels: given?.Labels ?? {},
   };
   const options = given?.NoCopy ? [MOUNT_OPTION.noCopy] : [];
-  return planVolume(volume, { destination, mode: "", isWritable: !mount.ReadOnly, options });
+  const subpath = cleanSubpath(given?.Subpath ?? "");
+  return planVolume(volume, { destination, mode: "", isWritable: !mount.ReadOnly, options, subpath });
+}
+
+/** COMPAT: an image is always mounted read-only here; nobody could keep what is written there. */
+function parseImageMount(mount: Mount): MountPlan {
+  refuseOptions(mount, ["BindOptions", "VolumeOptions", "TmpfsOptions"]);
+  const { Source: image, Target: destination } = mount;
+  if (image === "") throw invalidMount("image", "field Source must not be empty");
+  const given = mount.ImageOptions?.Subpath ?? "";
+  if (!isLocal(given)) throw invalidMount("image", "subpath must be a relative path within the image");
+  const subpath = cleanSubpath(given);
+  return { kind: "image", mount: mountPoint({ type: "image", destination, isWritable: false, subpath }), image };
+}
+
+/** `.` is the whole of it. */
+function cleanSubpath(path: string): string {
+  const normal = path === "" ? "" : clean(path);
+  return normal === "." ? "" : normal;
 }
 
 function parseTmpfsMount(mount: Mount): MountPlan {

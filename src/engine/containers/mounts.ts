@@ -1,12 +1,12 @@
 // The mounts of a container: from what its configuration says to mount points (made once, at create, and stored), to
 // copy-up, to OCI mounts at each start.
 import { mkdir, opendir, stat } from "node:fs/promises";
-import type { OciMount } from "../../../runtime/bundle.ts";
-import type { Fd } from "../../../runtime/mod.ts";
+import type { Fd, OciMount, Rootfs } from "../../../runtime/mod.ts";
 import type { CopyUpOutcome } from "../../../runtime/snapshot/copy_up.ts";
 import { EngineError, internal, invalid, isKind, notImplemented } from "../../errors.ts";
 import type { ContainerConfig } from "../../schema/container.ts";
 import type { HostConfig } from "../../schema/host_config.ts";
+import type { ImageService } from "../images.ts";
 import { createLocks } from "../locks.ts";
 import type { VolumeRecord } from "../mod.ts";
 import type { VolumeService } from "../volumes.ts";
@@ -36,14 +36,15 @@ export interface ContainerMounts {
   copyUp(mounts: readonly MountPoint[], openView: () => Fd): Promise<void>;
   /** The create is over: its container has a row, or has failed. Takes the array that resolve() gave. */
   release(mounts: readonly MountPoint[]): void;
-  /** Pure: mount points to OCI mounts, sorted by depth. */
-  toOci(mounts: readonly MountPoint[]): OciMount[];
+  /** Mount points to OCI mounts, sorted by depth. `rootfs`: the container's own. */
+  toOci(mounts: readonly MountPoint[], rootfs: Rootfs): Promise<OciMount[]>;
   /** On removal with `v`, on AutoRemove, and when a create has failed: its anonymous volumes that nobody else uses. */
   removeAnonymous(record: Pick<ContainerRecord, "id" | "mounts">): Promise<void>;
 }
 
 export interface ContainerMountsDeps {
   volumes: VolumeService;
+  images: Pick<ImageService, "claim" | "rootfsLayers">;
   /** runtime/snapshot/copy_up.ts. */
   copyUp(view: Fd, path: string, destination: string): Promise<CopyUpOutcome>;
 }
@@ -62,7 +63,8 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
         for (const item of plan(config, hostConfig, donors)) {
           if (!("kind" in item)) mounts.push(item);
           else {
-            const mount = await carryOut(deps.volumes, item);
+            const { mount, release } = await carryOut(deps, item);
+            if (release) held.push(release);
             if (mount.isAnonymous) made.push(mount);
             mounts.push(mount);
           }
@@ -80,6 +82,8 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
       const wanted: MountPoint[] = [];
       for (const mount of mounts) {
         if (mount.type !== "volume" || mount.options.includes(MOUNT_OPTION.noCopy)) continue;
+        // COMPAT: what goes to a part of a volume is the user's own.
+        if (mount.subpath !== "") continue;
         if (await isEmpty(mount.source)) wanted.push(mount);
       }
       if (wanted.length === 0) return;
@@ -96,7 +100,7 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
       for (const release of claims.get(mounts) ?? []) release();
       claims.delete(mounts);
     },
-    toOci,
+    toOci: (mounts, rootfs) => toOci(deps.images, mounts, rootfs),
     async removeAnonymous(record) {
       const failures: unknown[] = [];
       for (const mount of record.mounts) {
@@ -172,19 +176,44 @@ export function shownMounts(record: Pick<ContainerRecord, "mounts" | "hostConfig
     .toSorted((a, b) => (a.destination < b.destination ? -1 : 1));
 }
 
+/** The images a container needs: its own, and those it has mounted. */
+export function imagesOf({ imageID, mounts }: Pick<ContainerRecord, "imageID" | "mounts">): Set<string> {
+  return new Set([imageID, ...mounts.filter(({ type }) => type === "image").map(({ source }) => source)]);
+}
+
 // ---- carrying out
 
-async function carryOut(volumes: VolumeService, item: MountPlan): Promise<MountPoint> {
+/** `release`: what keeps the source from being removed until the container has its row. */
+async function carryOut(
+  { volumes, images }: ContainerMountsDeps,
+  item: MountPlan,
+): Promise<{ mount: MountPoint; release?: () => void }> {
   switch (item.kind) {
     case "tmpfs":
-      return item.mount;
+      return { mount: item.mount };
     case "bind":
       await findSource(item.path, item.isMade);
-      return { ...item.mount, source: item.path };
+      return { mount: { ...item.mount, source: item.path } };
     case "volume": {
       const volume = await makeVolume(volumes, item.volume);
-      return { ...item.mount, name: volume.name, source: volume.mountpoint, driver: volume.driver };
+      return { mount: { ...item.mount, name: volume.name, source: volume.mountpoint, driver: volume.driver } };
     }
+    case "image": {
+      const { image, release } = claimImage(images, item.image);
+      return { mount: { ...item.mount, source: image.id }, release };
+    }
+  }
+}
+
+/** COMPAT: a 404 from create makes clients pull the container's image; this one is another, and a 400. */
+function claimImage(images: ContainerMountsDeps["images"], name: string): ReturnType<ImageService["claim"]> {
+  try {
+    return images.claim(name);
+  } catch (error) {
+    if (error instanceof EngineError && error.kind === "notFound") {
+      throw invalidMount("image", error.message);
+    }
+    throw error;
   }
 }
 
@@ -194,7 +223,9 @@ async function findSource(path: string, isMade: boolean): Promise<void> {
     await stat(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (!isMade || code !== "ENOENT") throw invalidMount("bind", `bind source path does not exist: ${path}`);
+    if (code !== "ENOENT")
+      throw invalidMount("bind", `stat ${path}: ${REASONS[code ?? ""] ?? code ?? "unknown error"}`);
+    if (!isMade) throw invalidMount("bind", `bind source path does not exist: ${path}`);
     try {
       await mkdir(path, { recursive: true, mode: 0o755 });
     } catch (cause) {
@@ -203,6 +234,14 @@ async function findSource(path: string, isMade: boolean): Promise<void> {
     }
   }
 }
+
+/** What stat(2) says of a path that leads nowhere, in the words of strerror(3). */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  ELOOP: "too many levels of symbolic links",
+  ENAMETOOLONG: "file name too long",
+  ENOTDIR: "not a directory",
+};
 
 async function makeVolume(
   volumes: VolumeService,
@@ -245,16 +284,41 @@ async function isEmpty(path: string): Promise<boolean> {
 // ---- to OCI
 
 /** A mount goes after those above it, so `/a` before `/a/b`; otherwise in the order given. */
-function toOci(mounts: readonly MountPoint[]): OciMount[] {
+async function toOci(
+  images: ContainerMountsDeps["images"],
+  mounts: readonly MountPoint[],
+  rootfs: Rootfs,
+): Promise<OciMount[]> {
   const depth = (mount: MountPoint): number => mount.destination.split("/").length;
-  return [...mounts].sort((a, b) => depth(a) - depth(b)).map(toOciMount);
+  const sorted = [...mounts].sort((a, b) => depth(a) - depth(b));
+  return await Promise.all(
+    sorted.map(async (mount) => (mount.type === "image" ? await toOverlay(images, mount, rootfs) : toOciMount(mount))),
+  );
+}
+
+/** The layers alone. overlayfs wants at least two of them, so an empty one lies below. */
+async function toOverlay(images: ContainerMountsDeps["images"], mount: MountPoint, rootfs: Rootfs): Promise<OciMount> {
+  const { layersDir, lower } = await images.rootfsLayers(mount.source);
+  const directories = [...lower.map((name) => (name.startsWith("/") ? name : `${layersDir}/${name}`)), rootfs.target];
+  return {
+    destination: mount.destination,
+    type: "overlay",
+    source: mount.source,
+    options: ["ro", ...directories.map((path) => `lowerdir+=${path}`)],
+    ...subpathOf(mount),
+  };
+}
+
+function subpathOf({ subpath }: MountPoint): { subpath?: string } {
+  return subpath === "" ? {} : { subpath };
 }
 
 function toOciMount(mount: MountPoint): OciMount {
   const { destination, source, options } = mount;
   if (mount.type === "tmpfs") return { destination, type: "tmpfs", source: "tmpfs", options: [...options] };
   const bind = options.includes(MOUNT_OPTION.nonRecursive) ? "bind" : "rbind";
-  return { destination, type: "bind", source, options: [bind, accessOf(mount), mount.propagation || "rprivate"] };
+  const words = [bind, accessOf(mount), mount.propagation || "rprivate"];
+  return { destination, type: "bind", source, options: words, ...subpathOf(mount) };
 }
 
 /** `rro` is read-only all the way down (mount_setattr with AT_RECURSIVE), `ro` at the top alone. */

@@ -98,7 +98,8 @@ async function bundleAgain(deps: ContainersDeps, record: ContainerRecord) {
     hosts: `${directory}/hosts`,
     resolvConf: `${directory}/resolv.conf`,
   };
-  return bundleOfRunning(deps, record, { rootfs, files, hostname: undefined });
+  // An exec session takes nothing from the mounts, and what they come from may have gone.
+  return bundleOfRunning(deps, record, { rootfs, files, mounts: [], hostname: undefined });
 }
 
 /** Those that were waiting for a restart, those that start with the engine, and those that should have been removed. */

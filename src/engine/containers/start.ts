@@ -7,6 +7,7 @@ import type { ContainersDeps } from "./deps.ts";
 import { wakeWaiters, whenExited } from "./exited.ts";
 import { startProbing } from "./health.ts";
 import { openLog } from "./log_of.ts";
+import { checkSources } from "./mount_sources.ts";
 import { containerDir, stateDir } from "./paths.ts";
 import type { Live, Run } from "./registry.ts";
 import { removeHeld } from "./remove.ts";
@@ -53,7 +54,13 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   const rootfs = deps.snapshots.rootfs(record.id, layers);
   const donor = networkDonor(deps, record);
   const joined = undo.use(await deps.networking.join(record, donor, containerDir(roots, record.id)));
-  const bundle = bundleOf(deps, record, { rootfs, files: joined.files, hostname: donor?.record.config.Hostname });
+  checkSources(record.mounts, deps.runtime.facts);
+  const bundle = bundleOf(deps, record, {
+    rootfs,
+    files: joined.files,
+    mounts: await deps.mounts.toOci(record.mounts, rootfs),
+    hostname: donor?.record.config.Hostname,
+  });
   announceVolumes(deps, record, "mount");
   undo.defer(() => announceVolumes(deps, record, "unmount"));
   const directory = stateDir(roots, record.id);

@@ -4,10 +4,15 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
-import type { Fd } from "../../../../runtime/mod.ts";
+import type { Fd, Rootfs } from "../../../../runtime/mod.ts";
 import type { ContainerRecord, MountPoint } from "../../../../src/engine/containers/container.ts";
-import { createContainerMounts, shownMounts } from "../../../../src/engine/containers/mounts.ts";
-import type { VolumeRecord } from "../../../../src/engine/mod.ts";
+import {
+  type ContainerMountsDeps,
+  createContainerMounts,
+  imagesOf,
+  shownMounts,
+} from "../../../../src/engine/containers/mounts.ts";
+import type { ImageRecord, VolumeRecord } from "../../../../src/engine/mod.ts";
 import type { VolumeService } from "../../../../src/engine/volumes.ts";
 import { conflict, notFound } from "../../../../src/errors.ts";
 import { ContainerConfig } from "../../../../src/schema/container.ts";
@@ -71,6 +76,7 @@ function world(outcome: "copied" | "notDirectory" = "copied") {
   const copied: string[] = [];
   const mounts = createContainerMounts({
     volumes: volumes.service,
+    images,
     copyUp: async (_view, path, destination) => {
       copied.push(`${path} -> ${destination.slice(base.length + 1)}`);
       return outcome;
@@ -78,6 +84,23 @@ function world(outcome: "copied" | "notDirectory" = "copied") {
   });
   return { ...volumes, mounts, copied };
 }
+
+/** One image, `busybox`, of two layers. */
+const images: ContainerMountsDeps["images"] = {
+  claim(name) {
+    if (name !== "busybox") throw notFound(`No such image: ${name}`);
+    return { image: { id: "sha256:b0" } as ImageRecord, release: () => undefined };
+  },
+  rootfsLayers: async () => ({ layersDir: "/layers", lower: ["B", "A"] }),
+};
+const rootfs: Rootfs = {
+  kind: "overlay",
+  layersDir: "/layers",
+  lower: [],
+  upper: "/c/upper",
+  work: "/c/work",
+  target: "/c/rootfs",
+};
 
 const config = (more: object = {}) => v.parse(ContainerConfig, more);
 const host = (more: object = {}) => v.parse(HostConfig, more);
@@ -130,7 +153,7 @@ describe("Binds", () => {
   test("a path below a file cannot be made, and says so", async () => {
     writeFileSync(`${base}/file`, "x");
     expect(await refusal({ Binds: [`${base}/file/below:/x`] })).toContain(
-      `bind source path does not exist: ${base}/file/below`,
+      `invalid mount config for type "bind": stat ${base}/file/below: not a directory`,
     );
   });
 
@@ -266,6 +289,13 @@ describe("Mounts", () => {
       { Type: "volume", Source: "vv", Target: "/x", VolumeOptions: { DriverConfig: { Name: "nope" } } },
       'plugin "nope" not found',
     ],
+    [{ Type: "image", Target: "/x" }, "field Source must not be empty"],
+    [{ Type: "image", Source: "busybox", Target: "/x", BindOptions: {} }, "field BindOptions must not be specified"],
+    [{ Type: "image", Source: "none", Target: "/x" }, `invalid mount config for type "image": No such image: none`],
+    [
+      { Type: "image", Source: "busybox", Target: "/x", ImageOptions: { Subpath: "/etc" } },
+      "subpath must be a relative path within the image",
+    ],
     [{ Type: "tmpfs", Source: "x", Target: "/x" }, "field Source must not be specified"],
     [{ Type: "tmpfs", Target: "/x", TmpfsOptions: { Options: [["suid"]] } }, "invalid option: suid"],
     [{ Type: "tmpfs", Target: "/x", TmpfsOptions: { Options: [["a", "b", "c"]] } }, "invalid option array length"],
@@ -276,12 +306,6 @@ describe("Mounts", () => {
   });
 
   test("says plainly what this engine cannot do yet", async () => {
-    expect(await refusal({ Mounts: [{ Type: "image", Source: "busybox", Target: "/x" }] })).toStartWith(
-      "notImplemented: ",
-    );
-    expect(
-      await refusal({ Mounts: [{ Type: "volume", Source: "vv", Target: "/x", VolumeOptions: { Subpath: "a" } }] }),
-    ).toStartWith("notImplemented: ");
     const options = { DriverConfig: { Name: "local", Options: { type: "nfs", device: ":/x", o: "addr=h" } } };
     expect(
       await refusal({ Mounts: [{ Type: "volume", Source: "vv", Target: "/x", VolumeOptions: options }] }),
@@ -488,11 +512,37 @@ test("toOci() sorts by depth and spells options as the runtime-spec does", async
       { Type: "tmpfs", Target: "/a/t", ReadOnly: true },
     ],
   });
-  expect(mounts.toOci(points)).toEqual([
+  expect(await mounts.toOci(points, rootfs)).toEqual([
     { destination: "/a", type: "bind", source: join(base, "data", "_data"), options: ["rbind", "rro", "rprivate"] },
     { destination: "/z", type: "bind", source: base, options: ["bind", "ro", "rprivate"] },
     { destination: "/y", type: "bind", source: base, options: ["rbind", "ro", "rshared"] },
     { destination: "/a/t", type: "tmpfs", source: "tmpfs", options: ["noexec", "nosuid", "nodev", "ro"] },
     { destination: "/a/b/c", type: "bind", source: base, options: ["rbind", "rw", "rprivate"] },
+  ]);
+});
+
+test("a part of a volume and of an image", async () => {
+  const { points, mounts, copied } = await resolve({
+    Mounts: [
+      { Type: "volume", Source: "data", Target: "/v", VolumeOptions: { Subpath: "a/./b/" } },
+      { Type: "image", Source: "busybox", Target: "/i", ImageOptions: { Subpath: "etc" } },
+      { Type: "image", Source: "busybox", Target: "/whole", ImageOptions: { Subpath: "." } },
+    ],
+  });
+  await mounts.copyUp(points, view);
+  expect(copied).toEqual([]);
+  expect(imagesOf({ imageID: "sha256:c0", mounts: points })).toEqual(new Set(["sha256:c0", "sha256:b0"]));
+  const overlay = { type: "overlay", source: "sha256:b0" };
+  const options = ["ro", "lowerdir+=/layers/B", "lowerdir+=/layers/A", "lowerdir+=/c/rootfs"];
+  expect(await mounts.toOci(points, rootfs)).toEqual([
+    {
+      destination: "/v",
+      type: "bind",
+      source: join(base, "data", "_data"),
+      options: ["rbind", "rw", "rprivate"],
+      subpath: "a/b",
+    },
+    { destination: "/i", ...overlay, options, subpath: "etc" },
+    { destination: "/whole", ...overlay, options },
   ]);
 });

@@ -1,0 +1,48 @@
+// What a create request of an older API version means: fields that its version did not have are not read, and defaults are
+// those of its time. Pure.
+import { invalid } from "../errors.ts";
+import type { ContainerCreate } from "../schema/container.ts";
+import type { HostConfig, Mount } from "../schema/host_config.ts";
+import { type ApiVersion, isAtLeast } from "./app_env.ts";
+
+/** The same request in the words of the newest version. Throws Docker's 400s. */
+export function fromVersion(body: ContainerCreate, version: ApiVersion): ContainerCreate {
+  const { HostConfig: host } = body;
+  const isBefore = (minor: number): boolean => !isAtLeast(version, minor);
+  const changed: HostConfig = {
+    ...host,
+    // COMPAT: what containers had before these namespaces could be private.
+    IpcMode: host.IpcMode === "" && isBefore(40) ? "shareable" : host.IpcMode,
+    CgroupnsMode: isBefore(41) ? "host" : host.CgroupnsMode,
+    Annotations: isBefore(43) ? {} : host.Annotations,
+    Mounts: host.Mounts.map((mount) => mountFrom(mount, isBefore)),
+  };
+  return { ...body, HostConfig: changed };
+}
+
+function mountFrom(mount: Mount, isBefore: (minor: number) => boolean): Mount {
+  const { VolumeOptions: volume, TmpfsOptions: tmpfs } = mount;
+  if (volume?.Subpath && isBefore(45)) throw invalid("VolumeOptions.Subpath needs API v1.45 or newer");
+  if (mount.Type === "image" && isBefore(48)) throw invalid('Mount type "Image" needs API v1.48 or newer');
+  return {
+    ...mount,
+    BindOptions: bindFrom(mount, isBefore),
+    TmpfsOptions: tmpfs && isBefore(46) ? { ...tmpfs, Options: [] } : tmpfs,
+  };
+}
+
+function bindFrom({ Type, ReadOnly, BindOptions: given }: Mount, isBefore: (minor: number) => boolean) {
+  if (given?.ReadOnlyForceRecursive && isBefore(44)) {
+    throw invalid("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer");
+  }
+  // COMPAT: read-only was not recursive then.
+  const isTopOnly = Type === "bind" && ReadOnly && isBefore(44);
+  if (given === null && !isTopOnly) return null;
+  return {
+    Propagation: given?.Propagation ?? "",
+    NonRecursive: !isBefore(40) && (given?.NonRecursive ?? false),
+    CreateMountpoint: !isBefore(42) && (given?.CreateMountpoint ?? false),
+    ReadOnlyNonRecursive: isTopOnly || (!isBefore(44) && (given?.ReadOnlyNonRecursive ?? false)),
+    ReadOnlyForceRecursive: given?.ReadOnlyForceRecursive ?? false,
+  };
+}
