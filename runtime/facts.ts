@@ -27,6 +27,8 @@ export function readHostFacts(): HostFacts {
     hasUserNamespaces:
       existsSync("/proc/self/ns/user") && Number(readOr("/proc/sys/user/max_user_namespaces", "0")) > 0,
     hasSwapAccounting: hasSwapAccounting(cgroups),
+    hasRealtimeGroups: hasRealtimeGroups(cgroups),
+    hasIOWeight: hasIOWeight(cgroups),
     hasIPv6: existsSync("/proc/net/if_inet6"),
   };
 }
@@ -97,6 +99,31 @@ function hasSwapAccounting({ version, controllers }: Cgroups): boolean {
     if (existsSync(`${mount}${path}/memory.max`)) return existsSync(`${mount}${path}/memory.swap.max`);
   }
   return !/\bswapaccount=0\b/.test(readOr("/proc/cmdline", ""));
+}
+
+function hasRealtimeGroups({ version, controllers }: Cgroups): boolean {
+  const mount = controllers.get("cpu");
+  return version === 1 && mount !== undefined && existsSync(`${mount}/cpu.rt_runtime_us`);
+}
+
+/** The root cgroup has no weight of its own, so any below it is looked at; where there is none, whether BFQ is loaded. */
+function hasIOWeight({ version, controllers }: Cgroups): boolean {
+  const mount = controllers.get(version === 1 ? "blkio" : "io");
+  if (mount === undefined) return false;
+  const files = version === 1 ? ["blkio.weight", "blkio.bfq.weight"] : ["io.weight", "io.bfq.weight"];
+  const isInControl = (directory: string): boolean =>
+    version === 1 || readOr(`${directory}/cgroup.controllers`, "").split(/\s+/).includes("io");
+  const child = readdirSync(mount, { withFileTypes: true }).find(
+    (entry) => entry.isDirectory() && isInControl(`${mount}/${entry.name}`),
+  );
+  if (child) return files.some((file) => existsSync(`${mount}/${child.name}/${file}`));
+  return schedulers().some((text) => /\bbfq\b/.test(text)) || existsSync(`${mount}/io.cost.qos`);
+}
+
+/** What each disk can be run by: `[none] mq-deadline bfq`. */
+function schedulers(): string[] {
+  if (!existsSync("/sys/block")) return [];
+  return readdirSync("/sys/block").map((disk) => readOr(`/sys/block/${disk}/queue/scheduler`, ""));
 }
 
 function readOr(path: string, absent: string): string {

@@ -61,6 +61,10 @@ export interface HostFacts {
   hasAppArmor: boolean;
   hasUserNamespaces: boolean;
   hasSwapAccounting: boolean;
+  /** v1 with CONFIG_RT_GROUP_SCHED: cgroups have real-time budgets. */
+  hasRealtimeGroups: boolean;
+  /** A scheduler or controller that weighs block I/O: BFQ, or blk-iocost on v2. */
+  hasIOWeight: boolean;
   hasIPv6: boolean;
 }
 
@@ -133,7 +137,11 @@ export interface Cgroup {
   kill(): Promise<void>;
   /** Host pids of all processes in it. */
   pids(): number[];
-  update(resources: OciResources): void;
+  /**
+   * Writes limits, all or none: on a throw those of before are in force again. So they are once the returned function has
+   * been called, as long as nobody else has changed them. Absent limits, and device rules where none are given, stay.
+   */
+  update(resources: OciResources): () => void;
   stats(): CgroupStats;
   /** How often the kernel's OOM killer has struck here since the cgroup was made. */
   oomKills(): number;

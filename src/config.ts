@@ -155,6 +155,12 @@ function defaults(program: "berth" | "dockerd", env: Inputs["env"]): Config {
     initPath: "",
     isInitDefault: false,
     noNewPrivileges: false,
+    defaultStopTimeoutSec: 10,
+    defaultRuntime: "runc",
+    realtimePeriodUs: 0,
+    realtimeRuntimeUs: 0,
+    oomScoreAdjust: 0,
+    cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
     defaultAddressPools: [],
     tls: {
       isOn: false,

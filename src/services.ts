@@ -23,8 +23,9 @@ import {
   type Trash,
 } from "../runtime/mod.ts";
 import { cgroupParent } from "../runtime/cgroup/place.ts";
+import { grantRealtime } from "../runtime/cgroup/realtime.ts";
 import { type App, createApi } from "./api/app.ts";
-import type { Config } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { containerStore } from "./db/containers.ts";
 import { fact } from "./db/facts.ts";
 import { imageRows } from "./db/images.ts";
@@ -97,6 +98,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   const runtime = openRuntime({ imageDir: `${dataRoot}/tmp` });
   const { facts } = runtime;
   setConfig(initial);
+  grantBudget(current, facts);
   const machinery = readMachinery({ facts, defaultSeccompProfile: defaultSeccompProfile() });
   const trash = await openTrash({
     directory: `${dataRoot}/trash`,
@@ -255,6 +257,15 @@ function systemFacts(config: () => Config, facts: HostFacts): Parameters<typeof 
     networkDrivers: ["bridge", "host", "null"],
     logDrivers: ["json-file", "local", "none"],
   };
+}
+
+function grantBudget({ cgroupParent: parent, realtimePeriodUs, realtimeRuntimeUs }: Config, facts: HostFacts): void {
+  if (realtimePeriodUs === 0 && realtimeRuntimeUs === 0) return;
+  if (!facts.hasRealtimeGroups) {
+    // COMPAT: dockerd's words.
+    throw new ConfigError("daemon-scoped cpu-rt-period and cpu-rt-runtime are not supported by this kernel");
+  }
+  grantRealtime(facts, parent, { periodUs: realtimePeriodUs, runtimeUs: realtimeRuntimeUs });
 }
 
 function makeDirectories(dataRoot: string, execRoot: string): void {

@@ -16,6 +16,7 @@ import { deviceLines, deviceProgram, normalizeDeviceRules } from "./devices.ts";
 import { errnoOf, readControl, writeControl } from "./files.ts";
 import { countOomKills, watchOomKills } from "./oom.ts";
 import { cgroupDirectories, controllerDirectory, makeDirectories } from "./place.ts";
+import { restoringValues } from "./restore.ts";
 import { type CgroupWrite, type MemoryInForce, planResources } from "./resources.ts";
 import { parseLimit, readStatsV1, readStatsV2 } from "./stats.ts";
 
@@ -46,7 +47,7 @@ export async function createCgroup(facts: HostFacts, path: string, resources: Oc
   makeDirectories(facts, path);
   const cgroup = new LinuxCgroup(facts, path);
   try {
-    cgroup.apply({ ...resources, devices: normalizeDeviceRules(resources.devices) }, null);
+    cgroup.apply({ ...resources, devices: normalizeDeviceRules(resources.devices) });
     return cgroup;
   } catch (error) {
     await cgroup.remove();
@@ -92,8 +93,38 @@ class LinuxCgroup implements CgroupHandle {
     this.#directory = null;
   }
 
-  update(resources: OciResources): void {
-    this.apply(resources, resources.memory ? this.#memoryInForce() : null);
+  update(resources: OciResources): () => void {
+    const plan = planResources(resources, this.#version, resources.memory ? this.#memoryInForce() : undefined);
+    const held: (() => void)[] = [];
+    const undo = (): void => {
+      for (const restore of held.splice(0).reverse()) restore();
+    };
+    try {
+      for (const write of plan.writes) {
+        held.push(...this.#restoring(write));
+        this.#write(write);
+      }
+      if (resources.devices.length > 0) this.#applyDevices(resources);
+    } catch (error) {
+      try {
+        undo();
+      } catch (cause) {
+        throw new AggregateError([error, cause], `${textOf(error)}; and the limits of before cannot be set again`);
+      }
+      throw error;
+    }
+    this.#warnings.push(...plan.warnings);
+    return undo;
+  }
+
+  /** Writes back what a file holds now; nothing for one that is not there. */
+  #restoring({ controller, file, values, otherwise }: CgroupWrite): (() => void)[] {
+    const directory = this.#controller(controller);
+    return [{ file, values }, ...(otherwise ? [otherwise] : [])].flatMap((each) => {
+      const path = `${directory}/${each.file}`;
+      const before = readControl(path);
+      return before === null ? [] : [() => void writeControl(path, restoringValues(before, each.values))];
+    });
   }
 
   #memoryInForce(): MemoryInForce {
@@ -104,9 +135,9 @@ class LinuxCgroup implements CgroupHandle {
       : { limit: limit("memory.max"), total: null };
   }
 
-  /** Writes limits, then device rules (none: they stay as they are). `inForce` null: no memory limit is. */
-  apply(resources: OciResources, inForce: MemoryInForce | null): void {
-    const plan = planResources(resources, this.#version, inForce ?? undefined);
+  /** For a new cgroup: limits, then device rules. */
+  apply(resources: OciResources): void {
+    const plan = planResources(resources, this.#version);
     this.#warnings.push(...plan.warnings);
     for (const write of plan.writes) this.#write(write);
     if (resources.devices.length > 0) this.#applyDevices(resources);
@@ -115,12 +146,25 @@ class LinuxCgroup implements CgroupHandle {
   #write(write: CgroupWrite): void {
     const directory = this.#controller(write.controller);
     const { otherwise } = write;
-    if (writeControl(`${directory}/${write.file}`, write.values)) return;
+    if (this.#writeWeighted(`${directory}/${write.file}`, write)) return;
     if (otherwise && writeControl(`${directory}/${otherwise.file}`, otherwise.values)) return;
     if (write.ifMissing === undefined) {
       throw new SyscallError("open", E.ENOENT, { file: `${directory}/${write.file}`, value: write.values.join(", ") });
     }
     this.#warnings.push(write.ifMissing);
+  }
+
+  /** With another file to try, a disk whose scheduler is not this file's is no reason to give up. */
+  #writeWeighted(path: string, { values, otherwise }: CgroupWrite): boolean {
+    try {
+      return writeControl(path, values);
+    } catch (error) {
+      if (otherwise && errnoOf(error) === E.EOPNOTSUPP && readControl(path) !== null) {
+        const other = path.slice(0, path.lastIndexOf("/") + 1) + otherwise.file;
+        if (readControl(other) !== null) return false;
+      }
+      throw error;
+    }
   }
 
   #applyDevices({ devices }: OciResources): void {
@@ -259,6 +303,10 @@ class LinuxCgroup implements CgroupHandle {
       throw new SyscallError("open", E.ENOENT, { cgroup: this.path, why: `no ${name} controller` });
     return directory;
   }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The directory and all below it, the deepest last. Containers with a writable cgroup mount make children. */

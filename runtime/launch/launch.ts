@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { OciIDMapping, OciLinux, OciSpec } from "../bundle.ts";
-import { LaunchError } from "../errors.ts";
+import { LaunchError, SyscallError } from "../errors.ts";
 import { LAUNCH_TIMEOUT_MS, REAP_TIMEOUT_MS } from "../limits.ts";
 import type { LaunchRequest, Task, TaskRecord } from "../mod.ts";
 import { DESCRIPTOR } from "../program/descriptors.ts";
@@ -127,8 +127,18 @@ async function createCgroup(host: LaunchHost, { cgroupsPath, resources }: OciLin
   try {
     return await host.cgroups.create(cgroupsPath, resources);
   } catch (error) {
-    throw asLaunchError(`create the cgroup ${cgroupsPath}`, error);
+    // WHY: a limit that the kernel does not take is the user's to correct, and only the file and the value say which.
+    const why = error instanceof SyscallError && "file" in error.args ? `: ${limitText(error)}` : "";
+    throw asLaunchError(`create the cgroup ${cgroupsPath}${why}`, error);
   }
+}
+
+/** `write "5" to memory.max`. */
+function limitText({ call, args }: SyscallError): string {
+  const file = String(args["file"]).split("/").at(-1);
+  return args["value"] === undefined
+    ? `${call} ${file}`
+    : `${call} ${JSON.stringify(String(args["value"]))} to ${file}`;
 }
 
 function openStreams(request: LaunchRequest, user: ResolvedUser, table: DescriptorTable): NewStreams {

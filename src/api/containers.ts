@@ -12,6 +12,7 @@ import { check, readDocument, readJSON } from "./body.ts";
 import { containerStreams } from "./container_streams.ts";
 import { inspectView, summaryView } from "./container_view.ts";
 import { fromVersion } from "./older_create.ts";
+import { updateOfVersion } from "./older_update.ts";
 import { booleanParam, cellsParam, integerParam } from "./params.ts";
 import { empty, json } from "./reply.ts";
 import { since } from "./since.ts";
@@ -99,7 +100,7 @@ function lifecycle(app: Hono<AppEnv>, { containers }: Engine): void {
   });
 
   app.post("/containers/:id{.+}/update", async (c) => {
-    const change = await readJSON(c, ContainerUpdate);
+    const change = updateOfVersion(await readJSON(c, ContainerUpdate), c.get("apiVersion"));
     return json({ Warnings: await containers.update(c.req.param("id"), change) });
   });
 

@@ -3,6 +3,7 @@
 import { invalid } from "../errors.ts";
 import type { ContainerCreate } from "../schema/container.ts";
 import type { HostConfig, Mount } from "../schema/host_config.ts";
+import { kernelMemory } from "./older_update.ts";
 import { type ApiVersion, isAtLeast } from "./app_env.ts";
 
 /** The same request in the words of the newest version. Throws Docker's 400s. */
@@ -11,6 +12,10 @@ export function fromVersion(body: ContainerCreate, version: ApiVersion): Contain
   const isBefore = (minor: number): boolean => !isAtLeast(version, minor);
   const changed: HostConfig = {
     ...host,
+    ...kernelMemory(host, version),
+    // COMPAT: the client removed the container itself.
+    AutoRemove: host.AutoRemove && !isBefore(25),
+    ConsoleSize: isBefore(42) ? [] : host.ConsoleSize,
     // COMPAT: what containers had before these namespaces could be private.
     IpcMode: host.IpcMode === "" && isBefore(40) ? "shareable" : host.IpcMode,
     CgroupnsMode: isBefore(41) ? "host" : host.CgroupnsMode,

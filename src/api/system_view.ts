@@ -2,6 +2,7 @@
 import type { Config } from "../config.ts";
 import type { Engine } from "../engine/mod.ts";
 import type { SystemFacts } from "../engine/system.ts";
+import { RUNTIMES } from "../runtimes.ts";
 import { API_VERSION, MIN_API_VERSION } from "../http/version.ts";
 import { type ApiVersion, isAtLeast } from "./app_env.ts";
 
@@ -10,8 +11,6 @@ const MACHINE = { x64: "x86_64", arm64: "aarch64" } as const;
 /** COMPAT: the CLI stores the credentials of the default registry under this key, old as it is. */
 const INDEX_SERVER = "https://index.docker.io/v1/";
 const INDEX_NAME = "docker.io";
-/** What runs containers is the daemon itself; clients know this name. */
-const RUNTIME = "runc";
 /** The init that is generated into each container; clients know this name. */
 const BUILT_IN_INIT = "docker-init";
 
@@ -94,7 +93,7 @@ export function infoView({ engine, facts, images, now }: InfoFacts, version: Api
     ProductLicense: "",
     DefaultAddressPools: config.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
     ...(isAtLeast(version, 49) && config.managesFirewall ? { FirewallBackend: { Driver: "nftables" } } : {}),
-    CDISpecDirs: [],
+    CDISpecDirs: config.cdiSpecDirs,
     ...(isAtLeast(version, 50) ? { DiscoveredDevices: [] } : {}),
     Warnings: warnings(facts),
   };
@@ -157,12 +156,12 @@ function registry(config: Pick<Config, "insecureRegistries" | "registryMirrors">
   };
 }
 
-function runtime(facts: SystemFacts, config: Pick<Config, "initPath">, version: ApiVersion): object {
+function runtime(facts: SystemFacts, config: Pick<Config, "defaultRuntime" | "initPath">, version: ApiVersion): object {
   // COMPAT: `Expected` went with 1.49.
   const commit = (ID: string): object => (isAtLeast(version, 49) ? { ID } : { ID, Expected: ID });
   return {
-    Runtimes: { [RUNTIME]: { path: RUNTIME } },
-    DefaultRuntime: RUNTIME,
+    Runtimes: Object.fromEntries(RUNTIMES.map((name) => [name, { path: name }])),
+    DefaultRuntime: config.defaultRuntime,
     InitBinary: config.initPath || BUILT_IN_INIT,
     // One executable is all three.
     ContainerdCommit: commit(facts.gitCommit),

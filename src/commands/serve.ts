@@ -1,5 +1,5 @@
 // `berth serve`: takes the locks, starts the daemon, tells the service manager, and waits for a signal to end it.
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { type CommandLine, type Config, ConfigError, planReload } from "../config.ts";
 import { createLog, type Log } from "../log.ts";
@@ -45,6 +45,7 @@ export async function serve(commandLine: CommandLine, deps: ServeDeps): Promise<
   using _pidfile = config.pidfile === "" ? null : takePidfile(config.pidfile, process.pid);
   mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
   for (const warning of commandLine.warnings) log.warn(warning);
+  if (config.oomScoreAdjust !== 0) setOOMScore(config.oomScoreAdjust);
   guard(log);
 
   const notifier = createNotifier(deps.env, log);
@@ -75,6 +76,17 @@ function checkRoot(): void {
   if (process.getuid?.() !== 0) {
     throw new ConfigError(
       "berth needs to be started as root: it mounts file systems and makes namespaces, cgroups and bridges",
+    );
+  }
+}
+
+/** For the daemon alone: the first process of each container has the score that its container asks for. See proc(5). */
+function setOOMScore(score: number): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", String(score));
+  } catch (error) {
+    throw new ConfigError(
+      `cannot set oom-score-adjust to ${score}: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
 }

@@ -22,6 +22,7 @@ import {
   ulimits,
 } from "./kinds.ts";
 import type { Config } from "./types.ts";
+import { RUNTIMES } from "../runtimes.ts";
 import {
   checkLabels,
   parseCIDR,
@@ -120,6 +121,13 @@ const atLeast =
     if (value < least) throw new ConfigError(`invalid ${what}: ${value}`);
     return value;
   };
+const within =
+  (least: number, most: number, what: string) =>
+  (value: number): number => {
+    if (value < least || value > most)
+      throw new ConfigError(`invalid ${what}: ${value}: ${least} to ${most} is needed`);
+    return value;
+  };
 const checked = (kind: Kind<number>, check: (value: number) => number): Kind<number> => ({
   ...kind,
   fromFlags: (values) => check(kind.fromFlags(values)),
@@ -143,7 +151,11 @@ function checkHost(value: string): string {
   return value;
 }
 
-const RUNTIMES = ["", "berth", "runc", "io.containerd.runc.v2"];
+function checkSpecDir(value: string): string {
+  if (value !== "" && !value.startsWith("/"))
+    throw new ConfigError(`invalid cdi-spec-dir: ${JSON.stringify(value)}: an absolute path is needed`);
+  return value;
+}
 
 export const OPTIONS: readonly Option[] = [
   // ---- the daemon
@@ -202,7 +214,14 @@ export const OPTIONS: readonly Option[] = [
   later("log-format", oneOf("log format", ["text", "json"]), "Format of the daemon's own log", ["text"]),
   foreign("raw-logs", bool, "Logs are never coloured", [true, false]),
   later("metrics-addr", string, "Address for metrics", [""]),
-  later("oom-score-adjust", int, "OOM score of the daemon", [0]),
+  acts(
+    "oom-score-adjust",
+    checked(int, within(-1000, 1000, "oom-score-adjust")),
+    "OOM score of the daemon",
+    (config, value) => {
+      config.oomScoreAdjust = value;
+    },
+  ),
   later(both("authorization-plugin", "authorization-plugins"), texts, "Authorization plugins", [[]]),
   later("min-api-version", string, "Oldest API version to answer; berth answers 1.24 and upward"),
 
@@ -321,13 +340,43 @@ export const OPTIONS: readonly Option[] = [
     "Default cgroup namespace",
     ["private"],
   ),
-  later("default-stop-timeout", int, "Default stop timeout of containers", [10]),
-  later("default-runtime", oneOf("default runtime", RUNTIMES), "berth runs containers itself", RUNTIMES),
+  acts("default-stop-timeout", int, "Seconds that a container gets to stop in by default", (config, value) => {
+    config.defaultStopTimeoutSec = value;
+  }),
+  acts(
+    "default-runtime",
+    oneOf("default runtime", ["", ...RUNTIMES]),
+    "Default runtime's name; all are berth itself",
+    (config, value) => {
+      config.defaultRuntime = value || "runc";
+    },
+  ),
   foreign(both("add-runtime", "runtimes"), anything, "berth runs containers itself", [[], {}]),
-  later("cpu-rt-period", int, "Real-time period of the parent cgroup", [0]),
-  later("cpu-rt-runtime", int, "Real-time runtime of the parent cgroup", [0]),
+  acts(
+    "cpu-rt-period",
+    checked(int, atLeast(0, "cpu-rt-period")),
+    "Real-time period of the parent cgroup in microseconds",
+    (config, value) => {
+      config.realtimePeriodUs = value;
+    },
+  ),
+  acts(
+    "cpu-rt-runtime",
+    checked(int, atLeast(0, "cpu-rt-runtime")),
+    "Real-time runtime of the parent cgroup in microseconds",
+    (config, value) => {
+      config.realtimeRuntimeUs = value;
+    },
+  ),
   foreign(both("exec-opt", "exec-opts"), texts, "Runtime options", [[], ["native.cgroupdriver=cgroupfs"]]),
-  later(both("cdi-spec-dir", "cdi-spec-dirs"), texts, "Directories of CDI specifications", [[]]),
+  acts(
+    both("cdi-spec-dir", "cdi-spec-dirs"),
+    list(checkSpecDir),
+    "Directories of CDI specifications; one empty name: none",
+    (config, value) => {
+      config.cdiSpecDirs = value.filter((directory) => directory !== "");
+    },
+  ),
   foreign("rootless", bool, "Run without root", [false]),
 
   // ---- networks

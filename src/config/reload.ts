@@ -14,6 +14,8 @@ const RELOADABLE = {
   insecureRegistries: "insecure-registries",
   shutdownTimeoutSec: "shutdown-timeout",
   defaultShmSizeBytes: "default-shm-size",
+  defaultStopTimeoutSec: "default-stop-timeout",
+  defaultRuntime: "default-runtime",
 } as const satisfies Partial<Record<keyof Config, string>>;
 
 export interface Reload {

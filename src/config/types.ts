@@ -40,6 +40,17 @@ export interface Config {
   initPath: string;
   isInitDefault: boolean;
   noNewPrivileges: boolean;
+  /** Seconds; negative: wait for ever. */
+  defaultStopTimeoutSec: number;
+  /** One of src/runtimes.ts. */
+  defaultRuntime: string;
+  /** Of the containers' common parent cgroup, in microseconds; 0: as it is. */
+  realtimePeriodUs: number;
+  realtimeRuntimeUs: number;
+  /** Of the daemon's own process. */
+  oomScoreAdjust: number;
+  /** The later ones win; empty: no CDI. */
+  cdiSpecDirs: string[];
   defaultAddressPools: { base: string; size: number }[];
   tls: {
     isOn: boolean;

@@ -17,8 +17,12 @@ interface Answer {
   atStart?: boolean;
 }
 
+const NO_QOS = "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps";
+
 /** For each row that is `refused`. */
 const REFUSED: Record<string, Answer> = {
+  "HostConfig.IOMaximumIOps": { hostConfig: { IOMaximumIOps: 1 }, status: 400, message: NO_QOS },
+  "HostConfig.IOMaximumBandwidth": { hostConfig: { IOMaximumBandwidth: 1 }, status: 400, message: NO_QOS },
   "HostConfig.StorageOpt": {
     hostConfig: { StorageOpt: { size: "1G" } },
     status: 400,
@@ -32,7 +36,18 @@ const REFUSED: Record<string, Answer> = {
 };
 
 /** For each row that is `warned`: 201, and this among the warnings. */
-const WARNED: Record<string, Answer> = {};
+const WARNED: Record<string, Answer> = {
+  "HostConfig.CpuCount": {
+    hostConfig: { CpuCount: 1 },
+    status: 201,
+    message: "linux does not support CPU count. Count discarded.",
+  },
+  "HostConfig.CpuPercent": {
+    hostConfig: { CpuPercent: 50 },
+    status: 201,
+    message: "linux does not support CPU percent. Percent discarded.",
+  },
+};
 
 interface Row {
   field: string;

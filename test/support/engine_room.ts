@@ -139,6 +139,9 @@ const CONFIG = {
   initPath: "",
   isInitDefault: false,
   noNewPrivileges: false,
+  defaultStopTimeoutSec: 10,
+  defaultRuntime: "runc",
+  cdiSpecDirs: [],
 } as const;
 
 export async function createRoom(options: { runtime?: FakeRuntime; directory?: string } = {}): Promise<Room> {

@@ -40,6 +40,8 @@ export const FACTS: HostFacts = {
   hasAppArmor: false,
   hasUserNamespaces: true,
   hasSwapAccounting: true,
+  hasRealtimeGroups: true,
+  hasIOWeight: true,
   hasIPv6: true,
 };
 
@@ -222,8 +224,9 @@ export class FakeCgroup implements Cgroup {
   pids(): number[] {
     return [this.process.pid];
   }
-  update(resources: unknown): void {
+  update(resources: unknown): () => void {
     this.updates.push(resources);
+    return () => void this.updates.pop();
   }
   stats(): CgroupStats {
     throw new SyscallError("open", ENOENT, { path: this.path });

@@ -107,6 +107,7 @@ function engineDefaults(deps: ContainersDeps): EngineDefaults {
     logDriver: config.defaultLogDriver,
     logOptions: config.defaultLogOptions,
     usesInit: config.isInitDefault,
+    runtime: config.defaultRuntime,
     maskedPaths: deps.machinery.maskedPaths,
   };
 }

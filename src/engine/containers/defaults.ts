@@ -117,6 +117,7 @@ export interface EngineDefaults {
   logDriver: string;
   logOptions: Readonly<Record<string, string>>;
   usesInit: boolean;
+  runtime: string;
   /** Those that exist here beyond MASKED_PATHS. */
   maskedPaths: readonly string[];
 }
@@ -136,7 +137,7 @@ export function fillHostConfig(given: HostConfig, defaults: EngineDefaults): Hos
       Type: logType,
       Config: isDefaultLog ? { ...defaults.logOptions, ...given.LogConfig.Config } : given.LogConfig.Config,
     },
-    Runtime: given.Runtime || "runc",
+    Runtime: given.Runtime || defaults.runtime,
     ConsoleSize: given.ConsoleSize.length === 2 ? given.ConsoleSize : [0, 0],
     Init: given.Init ?? (defaults.usesInit ? true : null),
     MemorySwap: given.MemorySwap === 0 && given.Memory > 0 ? given.Memory * 2 : given.MemorySwap,

@@ -18,7 +18,7 @@ import { rename } from "./rename.ts";
 import { load, regain } from "./restore.ts";
 import { start } from "./start.ts";
 import { hasTask, isRestarting, isUp, notRunning } from "./state.ts";
-import { DEFAULT_TIMEOUT_SEC, kill, restart, stop, stopLive } from "./stop.ts";
+import { kill, restart, stop, stopLive } from "./stop.ts";
 import { type ProcSource, topTable } from "./top.ts";
 import { update } from "./update.ts";
 import { wait } from "./wait.ts";
@@ -123,7 +123,7 @@ async function stopAll(deps: ContainersDeps, timeoutMs: number): Promise<void> {
 
 /** COMPAT: the end of the engine is no manual stop: `unless-stopped` comes back with it. */
 async function stopWithEngine(deps: ContainersDeps, live: Live, limitSec: number): Promise<void> {
-  const own = live.record.config.StopTimeout ?? DEFAULT_TIMEOUT_SEC;
+  const own = live.record.config.StopTimeout ?? deps.config().defaultStopTimeoutSec;
   const timeoutSec = own < 0 ? limitSec : Math.min(own, limitSec);
   try {
     await stopLive(deps, live, { signal: null, timeoutSec }, false);

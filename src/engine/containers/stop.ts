@@ -15,8 +15,6 @@ export interface StopOptions {
   timeoutSec: number | null;
 }
 
-export const DEFAULT_TIMEOUT_SEC = 10;
-
 export async function stop(
   deps: ContainersDeps,
   nameOrID: string,
@@ -34,7 +32,7 @@ export async function stopLive(
 ): Promise<"stopped" | "already-stopped"> {
   const { config } = live.record;
   const signal = parseSignal(options.signal || config.StopSignal || "SIGTERM");
-  const timeoutSec = options.timeoutSec ?? config.StopTimeout ?? DEFAULT_TIMEOUT_SEC;
+  const timeoutSec = options.timeoutSec ?? config.StopTimeout ?? deps.config().defaultStopTimeoutSec;
   const asked = await requestStop(deps, live, signal, isManual);
   if (asked === null) return "already-stopped";
   const isGone = await within(deps, asked.end, timeoutSec < 0 ? null : timeoutSec * 1000);

@@ -5,6 +5,7 @@ import type { HostConfig, RestartPolicy } from "../../schema/host_config.ts";
 import { effectiveCapabilities } from "./capabilities.ts";
 import { parseDeviceRule } from "./device_rules.ts";
 import { parseSecurity } from "./security.ts";
+import { RUNTIMES } from "../../runtimes.ts";
 import { parseSignal } from "./signals.ts";
 import { checkSysctls } from "./sysctls.ts";
 import { checkUlimits } from "./ulimits.ts";
@@ -85,15 +86,28 @@ function validateModes(config: ContainerConfig, hostConfig: HostConfig): void {
   if (!["", "default"].includes(hostConfig.Isolation)) {
     throw invalid(`invalid isolation: unsupported isolation ${JSON.stringify(hostConfig.Isolation)} on linux`);
   }
-  if (!["", "runc", "io.containerd.runc.v2"].includes(hostConfig.Runtime)) {
+  if (hostConfig.Runtime !== "" && !RUNTIMES.includes(hostConfig.Runtime)) {
     throw invalid(`unknown or invalid runtime name: ${hostConfig.Runtime}`);
   }
+  checkCgroupParent(hostConfig.CgroupParent);
   if (hostConfig.ShmSize < 0) throw invalid("SHM size can not be less than 0");
   if (hostConfig.OomScoreAdj < -1000 || hostConfig.OomScoreAdj > 1000) {
     throw invalid(`Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`);
   }
   if (hostConfig.UTSMode === "host" && config.Hostname !== "") {
     throw invalid("conflicting options: hostname and the UTS mode");
+  }
+}
+
+/** berth makes cgroups itself; systemd's own tree is for systemd to change. */
+function checkCgroupParent(parent: string): void {
+  if (parent.endsWith(".slice")) {
+    throw invalid(
+      `cgroup-parent ${JSON.stringify(parent)} is a slice of systemd: the cgroup driver is cgroupfs, and needs a path such as /a/b`,
+    );
+  }
+  if (parent.split("/").some((part) => part === "." || part === "..") || /[\0\n]/.test(parent)) {
+    throw invalid(`invalid cgroup-parent ${JSON.stringify(parent)}`);
   }
 }
 

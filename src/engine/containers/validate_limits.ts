@@ -10,7 +10,14 @@ const MAX_CFS_PERIOD_US = 1_000_000;
 
 export type LimitFacts = Pick<
   HostFacts,
-  "cgroupVersion" | "controllers" | "cpus" | "cpuList" | "memoryNodes" | "hasSwapAccounting"
+  | "cgroupVersion"
+  | "controllers"
+  | "cpus"
+  | "cpuList"
+  | "memoryNodes"
+  | "hasSwapAccounting"
+  | "hasRealtimeGroups"
+  | "hasIOWeight"
 >;
 
 /** The limits that can be kept, and a warning for each that cannot. `isUpdate`: what is zero is left as it is. */
@@ -23,6 +30,8 @@ export function validateLimits<R extends Resources>(
   const warnings: string[] = [];
   checkMemory(limits, facts, warnings, isUpdate);
   checkCPU(limits, facts, warnings);
+  checkRealtime(limits, facts);
+  dropWindowsLimits(limits, warnings);
   checkCpuset(limits, facts, warnings);
   if (limits.PidsLimit !== null && limits.PidsLimit > 0 && !facts.controllers.has("pids")) {
     warnings.push(
@@ -69,8 +78,9 @@ function checkMemory(limits: Resources, facts: LimitFacts, warnings: string[], i
     }
   }
   checkReservation(limits, hasMemory, warnings);
-  if (limits.OomKillDisable && facts.cgroupVersion === 2) {
-    warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
+  dropKernelMemory(limits, warnings);
+  if (facts.cgroupVersion === 2 || !hasMemory) {
+    if (limits.OomKillDisable) warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
     limits.OomKillDisable = null;
   }
   if (limits.OomKillDisable && limits.Memory === 0) {
@@ -91,6 +101,39 @@ function checkReservation(limits: Resources, hasMemory: boolean, warnings: strin
     "Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded.",
   );
   limits.MemoryReservation = 0;
+}
+
+/** COMPAT: only clients below API 1.42 can still ask for these; kernels take neither limit since 5.4 (and TCP's since 6.13). */
+function dropKernelMemory(limits: Resources, warnings: string[]): void {
+  const discard = (what: string): void => {
+    warnings.push(
+      `Your kernel does not support ${what} limit capabilities or the cgroup is not mounted. Limitation discarded.`,
+    );
+  };
+  if (limits.KernelMemory > 0) discard("kernel memory");
+  if (limits.KernelMemoryTCP > 0) discard("kernel memory TCP");
+  limits.KernelMemory = 0;
+  limits.KernelMemoryTCP = 0;
+}
+
+function checkRealtime({ CpuRealtimePeriod, CpuRealtimeRuntime }: Resources, facts: LimitFacts): void {
+  if (CpuRealtimePeriod === 0 && CpuRealtimeRuntime === 0) return;
+  if (CpuRealtimePeriod < 0) throw invalid(`invalid CPU real-time period (${CpuRealtimePeriod}): it is negative`);
+  if (!facts.hasRealtimeGroups) throw invalid("kernel does not support CPU real-time scheduler");
+  if (CpuRealtimePeriod !== 0 && CpuRealtimeRuntime > CpuRealtimePeriod) {
+    throw invalid("cpu real-time runtime cannot be higher than cpu real-time period");
+  }
+}
+
+/** Limits of Windows containers. COMPAT: Docker's words for those it does not pass over in silence. */
+function dropWindowsLimits(limits: Resources, warnings: string[]): void {
+  if (limits.IOMaximumBandwidth !== 0 || limits.IOMaximumIOps !== 0) {
+    throw invalid("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps");
+  }
+  if (limits.CpuPercent > 0) warnings.push("linux does not support CPU percent. Percent discarded.");
+  if (limits.CpuCount > 0) warnings.push("linux does not support CPU count. Count discarded.");
+  limits.CpuPercent = 0;
+  limits.CpuCount = 0;
 }
 
 function checkCPU(limits: Resources, facts: LimitFacts, warnings: string[]): void {
@@ -130,7 +173,7 @@ function checkCPU(limits: Resources, facts: LimitFacts, warnings: string[]): voi
 function checkCpuset(limits: Resources, facts: LimitFacts, warnings: string[]): void {
   if (limits.CpusetCpus === "" && limits.CpusetMems === "") return;
   if (!facts.controllers.has("cpuset")) {
-    warnings.push("Your kernel does not support cpuset or the cgroup is not mounted. CPUset discarded.");
+    warnings.push("Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.");
     limits.CpusetCpus = "";
     limits.CpusetMems = "";
     return;
@@ -174,25 +217,32 @@ function checkBlockIO(limits: Resources, facts: LimitFacts, warnings: string[]):
       throw invalid("Range of blkio weight is from 10 to 1000");
     }
   }
-  if (facts.controllers.has(facts.cgroupVersion === 2 ? "io" : "blkio")) return;
+  for (const [field] of THROTTLES) {
+    for (const { Path, Rate } of limits[field]) {
+      if (Rate < 0) throw invalid(`invalid rate for device ${Path}: ${Rate}`);
+    }
+  }
+  const hasController = facts.controllers.has(facts.cgroupVersion === 2 ? "io" : "blkio");
+  const hasWeight = hasController && facts.hasIOWeight;
   const drop = (isSet: boolean, what: string, clear: () => void): void => {
     if (!isSet) return;
     warnings.push(`Your kernel does not support ${what}`);
     clear();
   };
-  drop(limits.BlkioWeight > 0, "Block I/O weight or the cgroup is not mounted. Weight discarded.", () => {
+  drop(limits.BlkioWeight > 0 && !hasWeight, "Block I/O weight or the cgroup is not mounted. Weight discarded.", () => {
     limits.BlkioWeight = 0;
   });
   drop(
-    limits.BlkioWeightDevice.length > 0,
+    limits.BlkioWeightDevice.length > 0 && !hasWeight,
     "Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
     () => {
       limits.BlkioWeightDevice = [];
     },
   );
   for (const [field, unit, direction] of THROTTLES) {
-    const text = `${unit} Block I/O ${direction} limit or the cgroup is not mounted. Block I/O ${unit} ${direction} limit discarded.`;
-    drop(limits[field].length > 0, text, () => {
+    const name = unit === "BPS" ? "BPS Block I/O" : "IOPS Block";
+    const text = `${name} ${direction} limit or the cgroup is not mounted. Block I/O ${unit} ${direction} limit discarded.`;
+    drop(limits[field].length > 0 && !hasController, text, () => {
       limits[field] = [];
     });
   }

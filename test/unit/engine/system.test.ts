@@ -17,6 +17,8 @@ const FACTS: HostFacts = {
   hasAppArmor: false,
   hasUserNamespaces: true,
   hasSwapAccounting: false,
+  hasRealtimeGroups: false,
+  hasIOWeight: true,
   hasIPv6: true,
 };
 

@@ -18,6 +18,7 @@ function bundle(body: Record<string, unknown> = {}, more: Partial<BundleInput> =
     logDriver: "json-file",
     logOptions: {},
     usesInit: false,
+    runtime: "runc",
     maskedPaths: [],
   });
   const record: ContainerRecord = {

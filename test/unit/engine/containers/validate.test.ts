@@ -283,7 +283,7 @@ describe("limits that this kernel cannot keep are dropped with a warning", () =>
     expect(warnings).toEqual([
       "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.",
       "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded.",
-      "Your kernel does not support cpuset or the cgroup is not mounted. CPUset discarded.",
+      "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.",
       "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.",
       "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",
       "Your kernel does not support BPS Block I/O read limit or the cgroup is not mounted. Block I/O BPS read limit discarded.",
