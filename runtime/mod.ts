@@ -203,6 +203,8 @@ export interface ExecTask extends Disposable {
   readonly streams: TaskStreams;
   readonly exited: Promise<ExitReport>;
   signal(number: number): void;
+  /** SIGKILL to it and to everything that it has started and not left behind. */
+  killAll(): void;
   resize(rows: number, columns: number): void;
   dropStdin(): void;
 }

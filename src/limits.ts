@@ -74,6 +74,8 @@ export const EXEC_RESIZE_WAIT_MS = 10_000;
 export const COPY_IDLE_MS = 120_000;
 /** Containers started at once when the engine starts: more would only queue on the same disk and CPUs. */
 export const STARTS_AT_ONCE = 8;
+/** At boot: what compose wants to be healthy or through before another starts is waited for this long, then no more. */
+export const BOOT_HINT_WAIT_MS = 30_000;
 /** At the end of the daemon: requests that still run are given this long. */
 export const HTTP_CLOSE_MS = 3_000;
 /** At the end of the daemon: files that are being deleted, cgroups that are being removed. */

@@ -10,6 +10,7 @@ import { CLONE } from "../sys/namespace.ts";
 import { openPidfd, SIGNAL, signalPidfd, takeDescriptor } from "../sys/process.ts";
 import { setWindowSize } from "../sys/tty.ts";
 import { type ExitWatch, unseenExit, watchExitPipe } from "./exit.ts";
+import { killFamily } from "./family.ts";
 import { asLaunchError, during, failureOf } from "./failure.ts";
 import type { LaunchHost } from "./host.ts";
 import { endWithin, withinTime } from "./launch.ts";
@@ -147,6 +148,11 @@ class RunningExec implements ExecTask {
 
   signal(number: number): void {
     if (this.pidfd?.isOpen) signalPidfd(this.pidfd, number);
+  }
+
+  killAll(): void {
+    // Until it has been reaped, its number is its own: the pidfd is asked first.
+    if (this.pidfd?.isOpen && signalPidfd(this.pidfd, 0)) killFamily(this.pid, this.pidfd);
   }
 
   resize(rows: number, columns: number): void {

@@ -149,12 +149,19 @@ const TaskRecord = v.object({
   cgroupPath: v.string(),
 });
 
+const Health = v.object({
+  status: v.picklist(["starting", "healthy", "unhealthy"]),
+  failingStreak: count(),
+  log: v.array(v.object({ Start: v.string(), End: v.string(), ExitCode: count(), Output: v.string() })),
+});
+
 const Exit = v.object({
   exitCode: count(),
   finishedAt: v.string(),
   startedAt: v.string(),
   oomKilled: v.boolean(),
   error: v.string(),
+  health: v.exactOptional(Health),
 });
 
 const Live = { task: TaskRecord, startedAt: v.string(), stopRequested: v.boolean() };

@@ -2,12 +2,13 @@
 // and what has ended stays readable for some minutes, since clients ask for the exit code after the stream is over.
 import type { ExecTask, Runtime, Stdio, StdioPlane } from "../../runtime/mod.ts";
 import { conflict, internal, invalid, notFound } from "../errors.ts";
-import { EXEC_KEPT_MS, EXEC_RESIZE_WAIT_MS, EXECS_KEPT } from "../limits.ts";
+import { EXEC_KEPT_MS, EXEC_RESIZE_WAIT_MS, EXECS_KEPT, EXIT_DRAIN_MS } from "../limits.ts";
 import type { ExecCreate, ExecStart } from "../schema/exec.ts";
 import { frameHead } from "../http/multiplex.ts";
 import { createAttachSlot, prepareAttach } from "./containers/attach.ts";
 import { envKey } from "./containers/defaults.ts";
-import type { Clock, ProbeOutcome } from "./containers/deps.ts";
+import type { Clock, ProbeBounds, ProbeOutcome } from "./containers/deps.ts";
+import { durationText } from "./containers/health.ts";
 import type { Machine } from "./containers/machine.ts";
 import type { Live, Registry, Run } from "./containers/registry.ts";
 import { toExecFailure } from "./containers/start_failure.ts";
@@ -28,11 +29,7 @@ export interface ExecDeps {
 export interface ExecService extends ExecSessions {
   /** IDs of those that run in this container now. */
   runningIn: (containerID: string) => string[];
-  probe: (
-    containerID: string,
-    command: string[],
-    bounds: { timeoutMs: number; outputBytes: number },
-  ) => Promise<ProbeOutcome>;
+  probe: (containerID: string, command: string[], bounds: ProbeBounds) => Promise<ProbeOutcome>;
 }
 
 interface Session {
@@ -286,7 +283,7 @@ async function probe(
   sessions: Map<string, Session>,
   containerID: string,
   command: string[],
-  bounds: { timeoutMs: number; outputBytes: number },
+  bounds: ProbeBounds,
 ): Promise<ProbeOutcome> {
   const live = deps.registry.get(containerID);
   checkRuns(live);
@@ -296,25 +293,46 @@ async function probe(
     const stdio = await launch(deps, session, live, { Detach: true, Tty: false, ConsoleSize: [] }, false);
     const output = new FirstBytes(bounds.outputBytes);
     stdio.attach({ stdout: true, stderr: true, write: (_stream, bytes) => output.add(bytes), end: () => {} });
-    let isLate = false;
-    const cancel = deps.clock.after(bounds.timeoutMs, () => {
-      isLate = true;
-      session.task?.signal(SIGKILL);
-    });
-    await finish(session, stdio);
-    cancel();
-    if (!isLate) return { exitCode: session.exitCode ?? -1, output: output.text() };
-    return { exitCode: -1, output: `Health check exceeded timeout (${bounds.timeoutMs / 1000}s): ${output.text()}` };
+    const isLate = await endOfProbe(deps, session, stdio, bounds);
+    const said = output.text();
+    if (!isLate) return { exitCode: session.exitCode ?? -1, output: said };
+    const late = `Health check exceeded timeout (${durationText(bounds.timeoutMs)})`;
+    return { exitCode: -1, output: said === "" ? late : `${late}: ${said}` };
   } catch (cause) {
-    const { text, exitCode } = failed(deps, session, cause);
-    return { exitCode, output: text };
+    // COMPAT: one that could not be started has no exit code of its own.
+    return { exitCode: -1, output: failed(deps, session, cause).text };
   } finally {
     // Nobody but us knows its ID.
     sessions.delete(session.id);
   }
 }
 
-const SIGKILL = 9;
+/**
+ * True: its time was up. Whatever it leaves running with its streams open does not keep the next probe waiting: they are
+ * read for a moment after its end, as under Docker, and closed.
+ */
+async function endOfProbe(deps: ExecDeps, session: Session, stdio: Stdio, bounds: ProbeBounds): Promise<boolean> {
+  const { task } = session;
+  let isLate = false;
+  const kill = (): void => task?.killAll();
+  const cancel = deps.clock.after(bounds.timeoutMs, () => {
+    isLate = true;
+    kill();
+  });
+  bounds.signal.addEventListener("abort", kill, { once: true });
+  if (bounds.signal.aborted) kill();
+  await task?.exited;
+  cancel();
+  bounds.signal.removeEventListener("abort", kill);
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const isOver = deps.clock.after(EXIT_DRAIN_MS, resolve);
+  await Promise.race([stdio.drained, late]);
+  isOver();
+  stdio.close();
+  task?.[Symbol.dispose]();
+  session.task = null;
+  return isLate;
+}
 
 function probeConfig(command: string[]): ExecCreate {
   return {

@@ -17,11 +17,16 @@ export async function loadBusybox(daemon: TestDaemon): Promise<void> {
 
 /** Path of the archive. Its one layer is <digest>/layer.tar in it. */
 export function busyboxArchive(): Promise<string> {
-  archive ??= makeArchive();
+  archive ??= makeArchive("busybox:latest", {});
   return archive;
 }
 
-async function makeArchive(): Promise<string> {
+/** The same under another name, with more of a configuration. */
+export function busyboxWith(name: string, config: Record<string, unknown>): Promise<string> {
+  return makeArchive(name, config);
+}
+
+async function makeArchive(name: string, config: Record<string, unknown>): Promise<string> {
   const applets = (await run([BUSYBOX, "--list"])).stdout.trim().split("\n");
   const directories = ["bin", "etc", "home", "mnt", "root", "usr", "usr/bin", "var", "www"];
   const layer = layerOf([
@@ -36,13 +41,13 @@ async function makeArchive(): Promise<string> {
   const image = imageOf([layer], {
     created: "2023-11-14T22:13:20Z",
     createdBy: "busybox",
-    config: { Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], WorkingDir: "" },
+    config: { Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], WorkingDir: "", ...config },
   });
   // Named by what is in it, so that test processes share one, and an older one is not taken for it.
   const path = join(tmpdir(), `berth-busybox-${image.id.slice("sha256:".length, "sha256:".length + 12)}.tar`);
   if (existsSync(path)) return path;
   const making = `${path}.${process.pid}`;
-  writeFileSync(making, dockerArchive(image, ["busybox:latest"]));
+  writeFileSync(making, dockerArchive(image, [name]));
   renameSync(making, path);
   return path;
 }

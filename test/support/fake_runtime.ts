@@ -154,6 +154,10 @@ export class FakeProcess implements ExecTask {
     else if (number === SIGTERM && !this.isInit) this.end(128 + SIGTERM, SIGTERM);
   }
 
+  killAll(): void {
+    this.signal(SIGKILL);
+  }
+
   resize(rows: number, columns: number): void {
     if (!this.argv.length) throw new SyscallError("ioctl", ENOTTY);
     this.sizes.push([rows, columns]);

@@ -34,11 +34,14 @@ export interface ProbeOutcome {
 }
 
 /** What health checks need of exec sessions. */
-type Probe = (
-  containerID: string,
-  command: string[],
-  bounds: { timeoutMs: number; outputBytes: number },
-) => Promise<ProbeOutcome>;
+export interface ProbeBounds {
+  timeoutMs: number;
+  outputBytes: number;
+  /** Its result is not wanted any more: it is killed. */
+  signal: AbortSignal;
+}
+
+type Probe = (containerID: string, command: string[], bounds: ProbeBounds) => Promise<ProbeOutcome>;
 
 export interface ContainersDeps {
   config(): Config;

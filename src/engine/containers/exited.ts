@@ -8,6 +8,7 @@ import { NO_ADDRESSES } from "../networks/endpoint.ts";
 import type { EndpointRecord } from "./container.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { stateDir } from "./paths.ts";
+import type { RestartPolicy } from "../../schema/host_config.ts";
 import type { Live, Run } from "./registry.ts";
 import { removeHeld } from "./remove.ts";
 import { delayBeforeRestart } from "./restart_policy.ts";
@@ -36,12 +37,13 @@ export async function whenExited(
     startedAt: state.startedAt,
     oomKilled: report.oomKilled,
     error: "",
+    ...(live.health ? { health: live.health } : {}),
   };
   const ranMs = Math.max(0, report.exitedAt.getTime() - Date.parse(state.startedAt));
   const delayMs =
     live.restartsByHand > 0
       ? null
-      : delayBeforeRestart(live.record.hostConfig.RestartPolicy, {
+      : delayBeforeRestart(run.isEndedForHealth ? ALWAYS : live.record.hostConfig.RestartPolicy, {
           exitCode: report.exitCode,
           ranMs,
           restartCount: live.record.restartCount,
@@ -78,6 +80,9 @@ async function drained(deps: ContainersDeps, run: Run): Promise<void> {
   await Promise.race([run.stdio.drained, late]);
   cancel();
 }
+
+/** The label that asks for a restart of what stays unhealthy asks for it whatever the policy. */
+const ALWAYS: RestartPolicy = { Name: "always", MaximumRetryCount: 0 };
 
 async function release(deps: ContainersDeps, live: Live): Promise<void> {
   try {
@@ -139,6 +144,19 @@ function removeStateDir(directory: string): void {
   } catch {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** When the engine starts: what is left of the pause that another daemon had begun. False: it is over, and the start is due. */
+export function resumeRestart(deps: ContainersDeps, live: Live, startAgain: StartAgain): boolean {
+  const { state } = live.record;
+  if (state.status !== "restarting") return false;
+  const dueMs = Date.parse(state.nextAttemptAt);
+  const wholeMs = Math.max(0, dueMs - Date.parse(state.exit.finishedAt));
+  const leftMs = Math.min(wholeMs, Math.max(0, dueMs - deps.clock.now().getTime()));
+  if (leftMs > 0) planRestart(deps, live, leftMs, startAgain);
+  // The next pause is longer than this one was.
+  live.restartDelayMs = wholeMs;
+  return leftMs > 0;
 }
 
 /** After the pause, unless somebody stops, removes or starts it meanwhile. */

@@ -11,7 +11,7 @@ import {
 import { invalid } from "../../errors.ts";
 import type { Filters, Images, ListOptions } from "../mod.ts";
 import type { ContainerRecord } from "./container.ts";
-import { healthOf, type HealthReport } from "./health.ts";
+import type { HealthReport } from "./health.ts";
 import type { Live, Registry } from "./registry.ts";
 import { exitOf, isUp, type Status } from "./state.ts";
 
@@ -98,7 +98,7 @@ function matcher(deps: ListDeps, filters: Filters): (live: Live) => boolean {
       }
     }
   }
-  return (live) => checks.every((check) => check(live.record, healthOf(live)));
+  return (live) => checks.every((check) => check(live.record, live.health));
 }
 
 function checkWords(name: string, values: readonly string[], known: readonly string[]): void {

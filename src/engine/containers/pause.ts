@@ -15,6 +15,7 @@ export async function pause(deps: ContainersDeps, nameOrID: string): Promise<voi
   } catch (cause) {
     throw internal(`Cannot pause container ${live.id}: ${errorText(cause)}`, { cause });
   }
+  live.run.probing.pause();
   await deps.machine.record(live, { type: "paused" }, { announce: { action: "pause" } });
 }
 
@@ -25,6 +26,7 @@ export async function unpause(deps: ContainersDeps, nameOrID: string): Promise<v
   if (!live.run) throw notRunning(live.record);
   await live.run.task.cgroup.thaw();
   await deps.machine.record(live, { type: "unpaused" }, { announce: { action: "unpause" } });
+  live.run.probing.resume();
 }
 
 /** Takes no lock: a resize comes with every change of a window's edge. */

@@ -6,7 +6,8 @@ import { nameTaken, resolveContainer } from "../names.ts";
 import { type AttachSlot, createAttachSlot } from "./attach.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { HealthReport } from "./health.ts";
-import type { Exit } from "./state.ts";
+import type { Probing } from "./probing.ts";
+import { type Exit, exitOf } from "./state.ts";
 
 /** What belongs to one run of a container, from its start until its exit has been dealt with. */
 export interface Run {
@@ -16,8 +17,11 @@ export interface Run {
   readonly log: LogWriter | null;
   readonly bundle: Bundle;
   readonly startedAtMs: number;
+  readonly probing: Probing;
   /** Ends the health probes and the watch for OOM kills. */
   readonly stopWatching: () => void;
+  /** Its end has been asked for by a health check that wants it started again: no policy and no stop by hand decides. */
+  isEndedForHealth: boolean;
 }
 
 /** A policy restart that is due. */
@@ -57,7 +61,7 @@ export function newLive(record: ContainerRecord): Live {
     pendingRestart: null,
     restartDelayMs: 0,
     restartsByHand: 0,
-    health: null,
+    health: exitOf(record.state)?.health ?? null,
     clearing: null,
   };
 }

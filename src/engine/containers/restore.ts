@@ -5,16 +5,15 @@ import { existsSync, readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import type { Task, TaskRecord } from "../../../runtime/mod.ts";
 import { STARTS_AT_ONCE } from "../../limits.ts";
+import { bringUp } from "./bring_up.ts";
 import { bundleOfRunning } from "./bundle_of.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { errorText } from "./error_text.ts";
 import { containerDir, stateDir } from "./paths.ts";
 import { type Live, newLive } from "./registry.ts";
-import { removeHeld } from "./remove.ts";
-import { startsWithEngine } from "./restart_policy.ts";
-import { abandon, openStdio, startHeld, watch } from "./start.ts";
-import { exitCodeOf, hasTask } from "./state.ts";
+import { abandon, openStdio, watch } from "./start.ts";
+import { hasTask } from "./state.ts";
 import { cgroupsPath } from "./to_bundle.ts";
 
 /** Two steps: `load` is quick and lets lists answer; `regain` brings back what runs. Policies act in the background. */
@@ -32,9 +31,12 @@ export async function load(deps: ContainersDeps): Promise<void> {
 
 export async function regain(deps: ContainersDeps): Promise<void> {
   const all = [...deps.registry.all()];
-  for (const live of all) {
-    if (hasTask(live.record.state)) await regainOne(deps, live);
-  }
+  // Together, so that one that is slow to answer does not hold up the rest.
+  await eachOf(
+    all.filter(({ record }) => hasTask(record.state)),
+    STARTS_AT_ONCE,
+    (live) => regainOne(deps, live),
+  );
   deps.inBackground(bringUp(deps, all));
 }
 
@@ -44,6 +46,17 @@ async function regainOne(deps: ContainersDeps, live: Live): Promise<void> {
   if (!hasTask(record.state)) return;
   const { state } = record;
   let task: Task | null = null;
+  const lost = async (error: string): Promise<void> => {
+    await endUnseen(deps, state.task, task);
+    const finishedAt = deps.clock.now().toISOString();
+    const exit = { exitCode: LOST, finishedAt, startedAt: state.startedAt, oomKilled: false, error };
+    await deps.machine.record(live, { type: "exited", exit });
+  };
+  // The exec root does not outlive the machine.
+  if (!existsSync(stateDir(deps.config(), record.id))) {
+    deps.log.info("a container has ended with the machine", { container: live.id });
+    return await lost("");
+  }
   try {
     task = await deps.runtime.regain(state.task);
     const bundle = await bundleAgain(deps, record);
@@ -54,11 +67,16 @@ async function regainOne(deps: ContainersDeps, live: Live): Promise<void> {
     watch(deps, live, { task, stdio, log, bundle, startedAtMs: Date.parse(state.startedAt) });
   } catch (error) {
     deps.log.error("a running container could not be taken up again: it is ended", { container: live.id, error });
-    await endUnseen(deps, state.task, task);
-    const finishedAt = deps.clock.now().toISOString();
-    const exit = { exitCode: LOST, finishedAt, startedAt: state.startedAt, oomKilled: false, error: errorText(error) };
-    await deps.machine.record(live, { type: "exited", exit });
+    await lost(errorText(error));
   }
+}
+
+async function eachOf<T>(items: readonly T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
 }
 
 /** COMPAT: what Docker shows of a container whose end nobody saw. */
@@ -100,39 +118,6 @@ async function bundleAgain(deps: ContainersDeps, record: ContainerRecord) {
   };
   // An exec session takes nothing from the mounts, and what they come from may have gone.
   return bundleOfRunning(deps, record, { rootfs, files, mounts: [], hostname: undefined });
-}
-
-/** Those that were waiting for a restart, those that start with the engine, and those that should have been removed. */
-async function bringUp(deps: ContainersDeps, all: readonly Live[]): Promise<void> {
-  const queue = [...all];
-  const worker = async (): Promise<void> => {
-    for (let live = queue.shift(); live !== undefined; live = queue.shift()) await bringUpOne(deps, live);
-  };
-  await Promise.all(Array.from({ length: STARTS_AT_ONCE }, worker));
-}
-
-async function bringUpOne(deps: ContainersDeps, live: Live): Promise<void> {
-  if (hasTask(live.record.state) || deps.registry.byID(live.id) !== live) return;
-  try {
-    using _lock = await deps.registry.lock(live);
-    const { record } = live;
-    if (hasTask(record.state)) return;
-    const wasRestarting = record.state.status === "restarting";
-    const isWanted =
-      wasRestarting ||
-      startsWithEngine(record.hostConfig.RestartPolicy, {
-        hasBeenStartedBefore: record.hasBeenStartedBefore,
-        hasBeenManuallyStopped: record.hasBeenManuallyStopped,
-        exitCode: exitCodeOf(record.state),
-        restartCount: record.restartCount,
-      });
-    // COMPAT: a start with the engine is like one by hand: it counts anew, and forgets that the container was stopped.
-    if (isWanted && record.state.status !== "dead") await startHeld(deps, live, { isManual: !wasRestarting });
-    else if (record.hostConfig.AutoRemove && record.state.status === "exited")
-      await removeHeld(deps, live, { volumes: true });
-  } catch (error) {
-    deps.log.warn("a container could not be brought up with the engine", { container: live.id, error });
-  }
 }
 
 /** A state directory without a run in its row: launched by a daemon that was killed before it could write that down. */

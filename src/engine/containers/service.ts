@@ -3,9 +3,9 @@ import { isKind } from "../../errors.ts";
 import type { ContainerSizes, Containers } from "../mod.ts";
 import type { ContainerRecord } from "./container.ts";
 import { create } from "./create.ts";
+import { DEFAULT_TIMEOUT_SEC } from "./defaults.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { copyIn, copyOut, statPath } from "./files.ts";
-import { healthOf } from "./health.ts";
 import { list } from "./list.ts";
 import { logOptionsOf } from "./log_of.ts";
 import type { RecordPatch } from "./machine.ts";
@@ -94,10 +94,7 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
     },
     execIDs: (id) => deps.execIDs(id),
     logPath: (id) => logOptionsOf(deps, registry.get(id).record)?.path ?? "",
-    health: (id) => {
-      const live = registry.byID(id);
-      return live ? healthOf(live) : null;
-    },
+    health: (id) => registry.byID(id)?.health ?? null,
     async change(nameOrID, work) {
       const live = registry.get(nameOrID);
       using _lock = await registry.lock(live);

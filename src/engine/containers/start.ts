@@ -5,7 +5,8 @@ import type { LogWriter, Stdio, Task } from "../../../runtime/mod.ts";
 import { bundleOf, usesInit } from "./bundle_of.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { wakeWaiters, whenExited } from "./exited.ts";
-import { startProbing } from "./health.ts";
+import { startProbing } from "./probing.ts";
+import { endUnhealthy } from "./health_restart.ts";
 import { openLog } from "./log_of.ts";
 import { checkSources } from "./mount_sources.ts";
 import { containerDir, stateDir } from "./paths.ts";
@@ -99,17 +100,25 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   await joined[Symbol.asyncDispose]();
 }
 
+type Started = Omit<Run, "probing" | "stopWatching" | "isEndedForHealth">;
+
 /** The run is known: from here on its end is waited for. Also after a restart of the daemon. */
-export function watch(deps: ContainersDeps, live: Live, started: Omit<Run, "stopWatching">): void {
+export function watch(deps: ContainersDeps, live: Live, started: Started): void {
   const { task } = started;
   const stopOom = watchOom(deps, live, task);
-  const stopProbing = startProbing(deps, live);
+  let stopEnding = (): void => {};
+  const probing = startProbing(deps, live, started.startedAtMs, (report) => {
+    stopEnding = endUnhealthy(deps, live, run, report);
+  });
   const run: Run = {
     ...started,
+    probing,
     stopWatching: () => {
       stopOom();
-      stopProbing();
+      probing.stop();
+      stopEnding();
     },
+    isEndedForHealth: false,
   };
   live.run = run;
   task.exited

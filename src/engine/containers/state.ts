@@ -2,6 +2,7 @@
 // event leads where. The table of states and events stands in docs/ARCHITECTURE.md; a test walks every cell of it.
 import type { TaskRecord } from "../../../runtime/mod.ts";
 import { conflict, type EngineError, internal } from "../../errors.ts";
+import type { HealthReport } from "./health.ts";
 
 export interface Exit {
   exitCode: number;
@@ -11,6 +12,8 @@ export interface Exit {
   oomKilled: boolean;
   /** Why a start failed; empty when the workload ran. */
   error: string;
+  /** What its health checks last said; absent without any. */
+  health?: HealthReport;
 }
 
 export type State =

@@ -2,6 +2,7 @@
 // the lock is not held while waiting, since exited.ts needs it.
 import { conflict, EngineError, internal } from "../../errors.ts";
 import { KILL_WAIT_MS } from "../../limits.ts";
+import { DEFAULT_TIMEOUT_SEC } from "./defaults.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { cancelRestart } from "./exited.ts";
 import type { Live } from "./registry.ts";
@@ -91,6 +92,7 @@ async function send(deps: ContainersDeps, live: Live, signal: number): Promise<v
   if (live.record.state.status !== "paused") return;
   await run.task.cgroup.thaw();
   await deps.machine.record(live, { type: "unpaused" });
+  run.probing.resume();
 }
 
 async function signalRunning(deps: ContainersDeps, live: Live, signal: number): Promise<void> {
