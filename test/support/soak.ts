@@ -42,6 +42,10 @@ function childrenOf(pid: number): string[] {
   );
 }
 
+function runIn(berth: TestDaemon, name: string, flags: string[], ...command: string[]): Promise<string> {
+  return berth.dockerOK("run", "-d", "--name", name, "--network", "none", ...flags, "busybox", ...command);
+}
+
 /** So many probes, by containers whose checks run one after the other. Their events are counted. */
 export async function probes(berth: TestDaemon, wanted: number): Promise<string> {
   const CONTAINERS = 8;
@@ -49,10 +53,7 @@ export async function probes(berth: TestDaemon, wanted: number): Promise<string>
   using counter = await countEvents(berth, "exec_die");
   await Promise.all(
     names.map((name) =>
-      berth.dockerOK(
-        ...["run", "-d", "--name", name, "--network", "none", "--health-cmd", "echo fine", "--health-interval", "1ms"],
-        ...["busybox", "sleep", "100000"],
-      ),
+      runIn(berth, name, ["--health-cmd", "echo fine", "--health-interval", "1ms"], "sleep", "100000"),
     ),
   );
   await until("all have been probed", () => counter.count >= wanted, 1_200_000);
@@ -63,7 +64,7 @@ export async function probes(berth: TestDaemon, wanted: number): Promise<string>
 
 /** So many exec sessions with their output read to its end, a few at a time. */
 export async function execs(berth: TestDaemon, wanted: number): Promise<string> {
-  await berth.dockerOK("run", "-d", "--name", "execs", "--network", "none", "busybox", "sleep", "100000");
+  await runIn(berth, "execs", [], "sleep", "100000");
   let left = wanted;
   let wrong = 0;
   const worker = async (): Promise<void> => {
@@ -87,11 +88,14 @@ export async function execs(berth: TestDaemon, wanted: number): Promise<string> 
 /** So many followers of a log that grows, fifty at a time; each leaves after some lines, without a word. */
 export async function followers(berth: TestDaemon, wanted: number): Promise<string> {
   const write = "i=0; while :; do echo line $i; i=$((i+1)); usleep 20000; done";
-  await berth.dockerOK("run", "-d", "--name", "followed", "--network", "none", "busybox", "sh", "-c", write);
+  await runIn(berth, "followed", [], "sh", "-c", write);
   let left = wanted;
   let lines = 0;
   const worker = async (): Promise<void> => {
-    while (left-- > 0) lines += await followOnce(berth, 5);
+    while (left-- > 0) {
+      const seen = await followOnce(berth, 5);
+      lines += seen;
+    }
   };
   await Promise.all(Array.from({ length: 50 }, worker));
   await berth.dockerOK("rm", "-f", "followed");
@@ -120,22 +124,8 @@ async function followOnce(berth: TestDaemon, wanted: number): Promise<number> {
 /** So many lines to a client that reads at its leisure: the workload waits for it, and nothing is lost or doubled. */
 export async function attachSlowly(berth: TestDaemon, wanted: number): Promise<string> {
   const write = `read go; i=0; while [ $i -lt ${wanted} ]; do echo "line $i"; i=$((i+1)); done`;
-  await berth.dockerOK(
-    ...[
-      "run",
-      "-d",
-      "-i",
-      "--name",
-      "slow",
-      "--network",
-      "none",
-      "--log-opt",
-      "max-size=1m",
-      "--log-opt",
-      "max-file=2",
-    ],
-    ...["busybox", "sh", "-c", write],
-  );
+  const small = ["-i", "--log-opt", "max-size=1m", "--log-opt", "max-file=2"];
+  await runIn(berth, "slow", small, "sh", "-c", write);
   using stream = await open(berth, "POST", "/containers/slow/attach?stream=1&stdin=1&stdout=1", "go\n");
   let next = 0;
   let rest = Buffer.alloc(0);
