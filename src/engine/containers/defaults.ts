@@ -7,9 +7,6 @@ import { shortID } from "../ids.ts";
 
 export const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Between the stop signal and SIGKILL. */
-export const DEFAULT_TIMEOUT_SEC = 10;
-
 /** Masked and read-only paths of every container that asks for nothing else. */
 export const MASKED_PATHS = [
   "/proc/acpi",

@@ -4,7 +4,6 @@ import type { ContainersDeps } from "./deps.ts";
 import type { HealthReport } from "./health.ts";
 import type { Live, Run } from "./registry.ts";
 import { parseSignal, SIGKILL } from "./signals.ts";
-import { DEFAULT_TIMEOUT_SEC } from "./defaults.ts";
 
 /** Returns what calls off the SIGKILL at the end of its time. */
 export function endUnhealthy(deps: ContainersDeps, live: Live, run: Run, report: HealthReport): () => void {
@@ -17,7 +16,7 @@ export function endUnhealthy(deps: ContainersDeps, live: Live, run: Run, report:
     attributes: { failingStreak: String(report.failingStreak) },
   });
   send(deps, live, run, parseSignal(config.StopSignal || "SIGTERM"));
-  const timeoutSec = config.StopTimeout ?? DEFAULT_TIMEOUT_SEC;
+  const timeoutSec = config.StopTimeout ?? deps.config().defaultStopTimeoutSec;
   // Negative: a stop would wait for ever. It has been asked; there is no more to do.
   if (timeoutSec < 0) return () => {};
   return deps.clock.after(timeoutSec * 1000, () => send(deps, live, run, SIGKILL));

@@ -3,7 +3,6 @@ import { isKind } from "../../errors.ts";
 import type { ContainerSizes, Containers } from "../mod.ts";
 import type { ContainerRecord } from "./container.ts";
 import { create } from "./create.ts";
-import { DEFAULT_TIMEOUT_SEC } from "./defaults.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { copyIn, copyOut, statPath } from "./files.ts";
 import { list } from "./list.ts";

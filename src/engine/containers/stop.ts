@@ -2,7 +2,6 @@
 // the lock is not held while waiting, since exited.ts needs it.
 import { conflict, EngineError, internal } from "../../errors.ts";
 import { KILL_WAIT_MS } from "../../limits.ts";
-import { DEFAULT_TIMEOUT_SEC } from "./defaults.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { cancelRestart } from "./exited.ts";
 import type { Live } from "./registry.ts";
