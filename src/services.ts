@@ -150,6 +150,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
       }
     },
     host,
+    layerPool: pool,
     now,
   });
   const volumes = await createVolumes({
@@ -188,6 +189,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     machine,
     events,
     images,
+    layerPool: pool,
     snapshots,
     discard: trash.discard,
     networking: networks.networking,

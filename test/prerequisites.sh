@@ -12,6 +12,10 @@ need curl curl
 need tmux tmux
 need socat socat
 need skopeo skopeo
+need bsdtar libarchive-tools
+need setcap libcap2-bin
+need xz xz-utils
+need bzip2 bzip2
 need docker-registry docker-registry
 need crun crun
 need runc runc

@@ -9,6 +9,8 @@ import { O, openPath } from "../sys/file.ts";
 import { check } from "../sys/ffi.ts";
 import { copyLowers } from "../snapshot/copy.ts";
 import { applyLayer, type ApplyRequest, type ApplyResult } from "./apply.ts";
+import { compressLayer, type CompressRequest, type CompressResult } from "./compress.ts";
+import { diffLayer, type DiffRequest, type DiffResult } from "./diff.ts";
 import { LayerError } from "./layer_error.ts";
 
 /** A job's kind to what it takes and gives. */
@@ -19,6 +21,10 @@ export interface Jobs {
   sync: { request: { path: string }; result: null };
   /** The view that an overlay of `lower` (topmost first) would give, copied into an empty directory. */
   copy: { request: { layersDir: string; lower: string[]; target: string }; result: null };
+  /** What a container has changed, to a tar. */
+  diff: { request: DiffRequest; result: DiffResult };
+  /** A tar to a gzip file. */
+  compress: { request: CompressRequest; result: CompressResult };
 }
 
 export type JobKind = keyof Jobs;
@@ -87,6 +93,8 @@ async function work(job: Job, aborted: Int32Array, onRead: (bytes: number) => vo
     copyLowers(job.request.layersDir, job.request.lower, job.request.target, checkAborted);
     return null;
   }
+  if (job.kind === "diff") return diffLayer(job.request, checkAborted);
+  if (job.kind === "compress") return await compressLayer(job.request, checkAborted);
   using directory = openPath(job.request.path, O.DIRECTORY);
   check("syncfs", [directory.number], { path: job.request.path });
   return null;

@@ -75,6 +75,8 @@ function paxFor(entry: Whole): { records: Uint8Array[]; name: Uint8Array; prefix
   const add = (key: string, value: string | Uint8Array): void => void records.push(paxRecord(key, value));
   const path = encodePath(entry.path);
   const split = isASCII(path) ? splitName(path) : null;
+  // Names that are no UTF-8, which pax otherwise promises: libarchive takes them so.
+  if (!entry.path.isWellFormed() || !(entry.linkPath ?? "").isWellFormed()) add("hdrcharset", "BINARY");
   if (split === null) add("path", path);
   const link = encodePath(entry.linkPath ?? "");
   if (link.length > NAME_BYTES || !isASCII(link)) add("linkpath", link);

@@ -5,9 +5,10 @@ import type { Engine, ImageRecord } from "../engine/mod.ts";
 import { invalid, notFound, notImplemented } from "../errors.ts";
 import { jsonStream } from "../http/json_stream.ts";
 import { streamOf } from "../http/streaming.ts";
+import { ContainerConfig } from "../schema/container.ts";
 import { Platform } from "../schema/image.ts";
 import { type AppEnv, isAtLeast } from "./app_env.ts";
-import { check } from "./body.ts";
+import { check, readDocument } from "./body.ts";
 import { historyView, inspectView, summaryView } from "./image_view.ts";
 import { booleanParam } from "./params.ts";
 import { credentialsOf } from "./registry_credentials.ts";
@@ -18,6 +19,7 @@ export function imagesApi(engine: Engine): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   reading(app, engine);
   moving(app, engine);
+  committing(app, engine);
   changing(app, engine);
   return app;
 }
@@ -121,9 +123,23 @@ function moving(app: Hono<AppEnv>, { images }: Engine): void {
     };
     return await jsonStream((write) => images.load(body ?? nothing(), options, write, signal));
   });
+}
 
-  app.post("/commit", () => {
-    throw notImplemented("making an image of a container is not supported by this engine yet");
+/** COMPAT: everything is in the query; the body may bring a configuration to start from. */
+function committing(app: Hono<AppEnv>, { containers }: Engine): void {
+  app.post("/commit", async (c) => {
+    const document = await readDocument(c);
+    const request = {
+      repository: c.req.query("repo") ?? "",
+      tag: c.req.query("tag") ?? "",
+      author: c.req.query("author") ?? "",
+      comment: c.req.query("comment") ?? "",
+      changes: c.req.queries("changes") ?? [],
+      // COMPAT: an empty value means the default, too.
+      pause: (c.req.query("pause") ?? "") === "" || booleanParam(c, "pause"),
+      config: document === undefined || document === null ? null : check(ContainerConfig, document),
+    };
+    return json({ Id: await containers.commit(c.req.query("container") ?? "", request, c.req.raw.signal) }, 201);
   });
 }
 

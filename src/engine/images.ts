@@ -1,5 +1,7 @@
 // Images as the Engine API has them: list, tag, remove, prune, load, save. What images are and where they lie is
 // image/store.ts; pulling is image/pull.ts and handed in.
+import { rm } from "node:fs/promises";
+import type { LayerPool } from "../../runtime/mod.ts";
 import { invalid, notFound } from "../errors.ts";
 import { filterByPlatform, readArchive } from "../image/archive_load.ts";
 import { type SavedImage, writeArchive } from "../image/archive_save.ts";
@@ -7,7 +9,16 @@ import { shortID } from "../image/digest.ts";
 import type { Descriptor } from "../image/manifest.ts";
 import { chooseByPlatform, formatPlatform, normalise, parsePlatform, type Platform } from "../image/platform.ts";
 import { meter } from "../image/progress.ts";
-import { DEFAULT_TAG, familiar, familiarName, parseReference, repository, withTag } from "../image/reference.ts";
+import { type ImageDraft, registerDraft, storeTar } from "../image/new_image.ts";
+import {
+  DEFAULT_TAG,
+  familiar,
+  familiarName,
+  parseReference,
+  type Reference,
+  repository,
+  withTag,
+} from "../image/reference.ts";
 import type { ImageStore, NewImage } from "../image/store.ts";
 import { createdAtMs, imageFilter } from "./image_filters.ts";
 import { booleanFilter } from "./filters.ts";
@@ -23,6 +34,7 @@ export interface ImagesDeps {
   /** Every container, running or not. */
   usedBy(): Iterable<ImageUse>;
   host: Platform;
+  layerPool: LayerPool;
   now: () => Date;
 }
 
@@ -33,6 +45,16 @@ export interface ImageService extends Images {
    * no row yet. Throws notFound.
    */
   claim(nameOrID: string): { image: ImageRecord; release: () => void };
+  /**
+   * Makes an image on top of another: `writeTar` writes what it adds, uncompressed, to the path that it is given, and tells
+   * its diffID; null: it adds nothing.
+   */
+  make(
+    parentID: string,
+    writeTar: (target: string) => Promise<{ path: string; diffID: string } | null>,
+    draft: Omit<ImageDraft, "parent" | "layer" | "platform" | "createdAt">,
+    signal: AbortSignal,
+  ): Promise<ImageRecord>;
 }
 
 export function createImages(deps: ImagesDeps): ImageService {
@@ -113,8 +135,30 @@ export function createImages(deps: ImagesDeps): ImageService {
     return [{ image: found.image, tags: found.name === null || found.name.includes("@") ? [] : [found.name] }];
   }
 
+  async function make(...[parentID, writeTar, draft, signal]: Parameters<ImageService["make"]>): Promise<ImageRecord> {
+    const image = await store.ingestOrUndo(async () => {
+      const parent = store.resolve(parentID);
+      const target = store.content.newFile();
+      try {
+        const tar = await writeTar(target);
+        const layer = tar === null ? null : await storeTar({ store, pool: deps.layerPool }, tar, signal);
+        const createdAt = deps.now().toISOString();
+        return await registerDraft(store, { ...draft, parent, platform: parent, layer, createdAt }, signal);
+      } finally {
+        await rm(target, { force: true });
+      }
+    });
+    publishTags(image, draft.references);
+    return image;
+  }
+
+  function publishTags(image: ImageRecord, references: readonly Reference[]): void {
+    for (const reference of references) publish("tag", image, image.id, familiar(reference));
+  }
+
   return {
     get: (nameOrID) => store.resolve(nameOrID),
+    make,
     claim(nameOrID) {
       const image = store.resolve(nameOrID);
       claims.set(image.id, (claims.get(image.id) ?? 0) + 1);

@@ -1,7 +1,7 @@
 // The engine: services side by side. Routes call these and nothing else; composition is in daemon.ts.
 import type { Runtime } from "../../runtime/mod.ts";
 import type { Config } from "../config.ts";
-import type { ContainerCreate } from "../schema/container.ts";
+import type { ContainerConfig, ContainerCreate } from "../schema/container.ts";
 import type { ExecCreate, ExecStart } from "../schema/exec.ts";
 import type { Resources, RestartPolicy } from "../schema/host_config.ts";
 import type { EndpointSettings, NetworkCreate } from "../schema/network.ts";
@@ -128,6 +128,19 @@ export interface CopyInOptions {
   copyUIDGID: boolean;
 }
 
+export interface CommitRequest {
+  /** Both "": the image gets no name. */
+  repository: string;
+  tag: string;
+  author: string;
+  comment: string;
+  /** Dockerfile instructions. */
+  changes: readonly string[];
+  pause: boolean;
+  /** null: the container's own. */
+  config: ContainerConfig | null;
+}
+
 export interface Containers {
   create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
   start(nameOrID: string): Promise<"started" | "already-running">;
@@ -163,6 +176,8 @@ export interface Containers {
     query: LogQuery,
     signal: AbortSignal,
   ): Promise<{ hasTerminal: boolean; chunks: AsyncIterable<LogChunk> }>;
+  /** Makes an image of a container's changes; its ID. */
+  commit(nameOrID: string, request: CommitRequest, signal: AbortSignal): Promise<string>;
   top(nameOrID: string, psArgs: string): Promise<TopTable>;
   /** Of a container's files, running or not. Throws notFound and invalid. */
   statPath(nameOrID: string, path: string): Promise<PathStat>;

@@ -37,6 +37,10 @@ export interface Content {
   openIngest(blob: Descriptor): Promise<Ingest>;
   /** For bytes whose digest will be known at their end. */
   openNew(mediaType: string): Promise<Ingest>;
+  /** A path for a file that is made here and becomes a blob by adopt(), or is the caller's to remove. Dropped at start. */
+  newFile(): string;
+  /** Makes a file of ours, at a path of newFile(), the blob that the descriptor names; the caller vouches for its digest. */
+  adopt(file: string, blob: Descriptor): Promise<void>;
   /** Stores a small document. */
   put(bytes: Uint8Array, mediaType: string): Promise<Descriptor>;
   /** Reads a small document: a manifest, an index or a config. */
@@ -130,6 +134,19 @@ export async function openContent(deps: ContentDeps, rows: readonly BlobRow[]): 
     path,
     openIngest,
     openNew,
+    newFile: () => `${deps.ingestDir}/${NEW}${deps.random()}`,
+    async adopt(file, { digest, size, mediaType }) {
+      await busy.get(digest);
+      const handle = await open(file, "r");
+      try {
+        await handle.datasync();
+      } catch (error) {
+        throw storageError(error);
+      } finally {
+        await handle.close();
+      }
+      await accept(digest, file, size, mediaType);
+    },
     async put(bytes, mediaType) {
       const descriptor = { mediaType, digest: sha256(bytes), size: bytes.length };
       if (blobs.has(descriptor.digest)) return descriptor;

@@ -130,9 +130,20 @@ export function isAttestation(entry: IndexEntry): boolean {
   return entry.annotations["vnd.docker.reference.type"] !== undefined;
 }
 
+/** Docker's types are other names for the same bytes. */
+const OCI_TYPES: Readonly<Record<string, string>> = {
+  [MEDIA.dockerConfig]: MEDIA.ociConfig,
+  [MEDIA.dockerLayer]: MEDIA.ociLayer,
+  [MEDIA.dockerLayerGzip]: MEDIA.ociLayerGzip,
+};
+
 /** The bytes of an OCI manifest for an image that came without one. The same image gives the same bytes. */
 export function buildManifest(config: Descriptor, layers: readonly Descriptor[]): Uint8Array {
-  const plain = ({ mediaType, digest, size }: Descriptor): Descriptor => ({ mediaType, digest, size });
+  const plain = ({ mediaType, digest, size }: Descriptor): Descriptor => ({
+    mediaType: OCI_TYPES[mediaType] ?? mediaType,
+    digest,
+    size,
+  });
   const manifest = { schemaVersion: 2, mediaType: MEDIA.ociManifest, config: plain(config), layers: layers.map(plain) };
   return new TextEncoder().encode(JSON.stringify(manifest));
 }

@@ -63,6 +63,8 @@ export interface ImageStore {
   rootfsLayers(imageID: string): Promise<{ layersDir: string; lower: string[] }>;
   /** Descriptors of an image's parts, for save and push. */
   parts(imageID: string): Promise<{ manifest: Descriptor; config: Descriptor; layers: Descriptor[] }>;
+  /** The blob that an image has for a layer; null: no image has one. */
+  layerBlob(diffID: string): Promise<Descriptor | null>;
   /** Keeps everything in both stores for as long as `work` runs. */
   whileIngesting<T>(work: () => Promise<T>): Promise<T>;
   /** The same; what has come into the stores meanwhile and belongs to no image in the end is removed again. */
@@ -324,9 +326,20 @@ export function createImageStore(deps: ImageStoreDeps, stored: StoredImages): Im
     };
   }
 
+  async function layerBlob(diffID: string): Promise<Descriptor | null> {
+    for (const { body } of entries.values()) {
+      const position = body.diffIDs.indexOf(diffID);
+      if (position < 0 || body.manifest === null || !content.has(body.manifest.digest)) continue;
+      const blob = (await parts(body.id)).layers[position];
+      if (blob !== undefined && content.has(blob.digest)) return blob;
+    }
+    return null;
+  }
+
   return {
     content,
     layers,
+    layerBlob,
     all: () => [...entries.values()].map(recordOf),
     byID,
     byReference,

@@ -15,6 +15,8 @@ import { type Content, storageError, syncDirectory } from "./content.ts";
 interface LayerSource {
   digest: string;
   diffID: string;
+  /** Where the tar lies, compressed or not, when that is not the blob. */
+  path?: string;
 }
 
 interface UnpackOptions {
@@ -85,7 +87,8 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
     try {
       await mkdir(target, { mode: 0o755 });
       // The blob was verified when it was stored, and the diffID vouches for every byte once more.
-      const request = { blobPath: deps.content.path(source.digest), target, digest: null, diffID: source.diffID };
+      const blobPath = source.path ?? deps.content.path(source.digest);
+      const request = { blobPath, target, digest: null, diffID: source.diffID };
       const { sizeBytes } = await deps.pool.run("apply", request, { signal, onRead });
       await sync();
       signal.throwIfAborted();

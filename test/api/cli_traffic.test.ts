@@ -111,6 +111,7 @@ function containers(records: ReturnType<typeof fakeRecord>[], imageOf: (name: st
     statPath: async (id, path) => (await done(id), pathStat(path)),
     copyOut: async (id, path) => (await done(id), { stat: pathStat(path), chunks: none() }),
     copyIn: done,
+    commit: async (id) => (await done(id), `sha256:${NEW_ID}`),
     top: async (id) => (await done(id), { Titles: ["PID", "CMD"], Processes: [["1", "sh"]] }),
     update: async (id) => (await done(id), []),
     sizes: async () => ({ rwBytes: 1, rootFsBytes: 2 }),

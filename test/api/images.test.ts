@@ -229,7 +229,6 @@ test("remove passes force and noprune, and a conflict is a 409", async () => {
 test.each([
   ["POST", "/images/busybox/push", 501],
   ["GET", "/images/search?term=x", 501],
-  ["POST", "/commit?container=c", 501],
   ["GET", "/images/busybox/attestations", 501],
   ["GET", "/v1.54/images/busybox/attestations", 404],
 ])("%s %s is known and says what it cannot do: %i", async (method, path, status) => {

@@ -27,7 +27,6 @@ const REFUSED: readonly (readonly [start: string, status: number])[] = [
   ["docker stats", 501],
   ["timeout 3 docker stats", 501],
   ["docker diff", 501],
-  ["docker commit", 501],
   ["docker import", 501],
   ["docker export", 501],
   ["docker search", 501],

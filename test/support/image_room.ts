@@ -60,6 +60,7 @@ export async function openImageRoom(dataRoot = mkdtempSync(`${tmpdir()}/berth-im
     events: { publish: (_type, action, actorID, attributes) => void events.push({ action, actorID, attributes }) },
     usedBy: () => room.uses,
     host: hostPlatform(process.arch),
+    layerPool: pool,
   };
   const images = createImages(deps);
   const close = async (): Promise<void> => {

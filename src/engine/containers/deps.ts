@@ -1,5 +1,5 @@
 // What the verbs of a container stand on. Built once in daemon.ts; each verb takes the part it needs.
-import type { Logs, OciSeccomp, Runtime, Snapshotter, StdioPlane } from "../../../runtime/mod.ts";
+import type { LayerPool, Logs, OciSeccomp, Runtime, Snapshotter, StdioPlane } from "../../../runtime/mod.ts";
 import type { Config } from "../../config.ts";
 import type { ContainerStore } from "../../db/containers.ts";
 import type { Log } from "../../log.ts";
@@ -51,7 +51,8 @@ export interface ContainersDeps {
   registry: Registry;
   machine: Machine;
   events: Events;
-  images: Pick<ImageService, "get" | "rootfsLayers" | "claim">;
+  images: Pick<ImageService, "get" | "rootfsLayers" | "claim" | "make">;
+  layerPool: Pick<LayerPool, "run">;
   snapshots: Snapshotter;
   /** Takes a directory out of its place now, and off the disk later. */
   discard(path: string): Promise<void>;

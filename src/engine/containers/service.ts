@@ -1,6 +1,7 @@
 // The Containers service: the verbs of this folder behind the interface that routes call. Built in daemon.ts.
 import { isKind } from "../../errors.ts";
 import type { ContainerSizes, Containers } from "../mod.ts";
+import { commit } from "./commit.ts";
 import type { ContainerRecord } from "./container.ts";
 import { create } from "./create.ts";
 import type { ContainersDeps } from "./deps.ts";
@@ -66,6 +67,7 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
     wait: async (nameOrID, condition, signal) => wait(deps, nameOrID, condition, signal),
     attach: async (nameOrID, options) => attach(deps, nameOrID, options),
     logs: async (nameOrID, query, signal) => logs(deps, nameOrID, query, signal),
+    commit: (nameOrID, request, signal) => commit(deps, nameOrID, request, signal),
     async top(nameOrID, psArgs) {
       const live = registry.get(nameOrID);
       if (live.record.state.status === "restarting") throw isRestarting(live.record);
