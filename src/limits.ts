@@ -86,3 +86,6 @@ export const LAYER_WORKERS = 2;
 export const WORKER_IDLE_MS = 10_000;
 /** Nobody has asked for anything in this time: the daemon gives back memory that only work needs. */
 export const QUIET_MS = 1_000;
+/** Files in a directory of CDI specifications, and the size of one: that of a machine with eight cards has some 30 KB. */
+export const CDI_SPECS = 256;
+export const CDI_SPEC_BYTES = 1 << 20;

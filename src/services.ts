@@ -33,6 +33,7 @@ import { networkStore } from "./db/networks.ts";
 import { type OpenedDb, openDb } from "./db/open.ts";
 import { volumeStore } from "./db/volumes.ts";
 import type { Clock } from "./engine/containers/deps.ts";
+import { type CdiRegistry, createCdiRegistry } from "./engine/cdi/registry.ts";
 import { createMachine } from "./engine/containers/machine.ts";
 import { readMachinery } from "./engine/containers/machinery.ts";
 import { createContainerMounts, imagesOf } from "./engine/containers/mounts.ts";
@@ -112,6 +113,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   const events = createEvents({ now });
   const registry = createContainerRegistry();
   const store = containerStore(db, relaxed);
+  const cdi = createCdiRegistry();
   const machine = createMachine({ store, registry, events, log });
 
   const host = hostPlatform(process.arch);
@@ -193,6 +195,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     snapshots,
     discard: trash.discard,
     networking: networks.networking,
+    cdi,
     mounts: createContainerMounts({ volumes, images, copyUp }),
     stdio,
     logs: createLogs({
@@ -224,7 +227,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   const app = createApi(engine, {
     log,
     now,
-    facts: createSystem(systemFacts(config, facts)).facts,
+    facts: createSystem(systemFacts(config, facts, cdi)).facts,
     checkAuth: async (server: string, credentials: RegistryCredentials, signal: AbortSignal) => {
       await remote.checkCredentials(server, credentials, signal);
       return { status: "Login Succeeded", identityToken: "" };
@@ -251,10 +254,11 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   };
 }
 
-function systemFacts(config: () => Config, facts: HostFacts): Parameters<typeof createSystem>[0] {
+function systemFacts(config: () => Config, facts: HostFacts, cdi: CdiRegistry): Parameters<typeof createSystem>[0] {
   return {
     config,
     facts,
+    cdi,
     build: { version: VERSION, commit: COMMIT, buildTime: BUILD_TIME },
     networkDrivers: ["bridge", "host", "null"],
     logDrivers: ["json-file", "local", "none"],

@@ -36,6 +36,7 @@ const IN_VM: readonly string[] = [
   "./test/root/net.test.ts",
   "./test/e2e/settings.test.ts",
   "./test/e2e/limits.test.ts",
+  "./test/e2e/cdi.test.ts",
   "./test/e2e/run.test.ts",
 ];
 

@@ -94,7 +94,7 @@ export function infoView({ engine, facts, images, now }: InfoFacts, version: Api
     DefaultAddressPools: config.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
     ...(isAtLeast(version, 49) && config.managesFirewall ? { FirewallBackend: { Driver: "nftables" } } : {}),
     CDISpecDirs: config.cdiSpecDirs,
-    ...(isAtLeast(version, 50) ? { DiscoveredDevices: [] } : {}),
+    ...(isAtLeast(version, 50) ? { DiscoveredDevices: facts.cdiDevices.map((ID) => ({ Source: "cdi", ID })) } : {}),
     Warnings: warnings(facts),
   };
 }

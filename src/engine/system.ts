@@ -6,10 +6,12 @@ import { hostname } from "node:os";
 import process from "node:process";
 import type { HostFacts } from "../../runtime/mod.ts";
 import type { Config } from "../config.ts";
+import type { CdiRegistry } from "./cdi/registry.ts";
 
 export interface SystemDeps {
   config: () => Config;
   facts: HostFacts;
+  cdi: CdiRegistry;
   /** src/version.ts. */
   build: { version: string; commit: string; buildTime: string };
   networkDrivers: string[];
@@ -43,6 +45,8 @@ export interface SystemFacts {
   logDrivers: string[];
   openFiles: number;
   proxies: { http: string; https: string; no: string };
+  /** By their full names. */
+  cdiDevices: string[];
   /** Whole sentences, beyond those about limits. */
   warnings: string[];
 }
@@ -67,8 +71,9 @@ export function createSystem(deps: SystemDeps): System {
   return { facts: () => readFacts(deps) };
 }
 
-async function readFacts({ config, facts, build, networkDrivers, logDrivers }: SystemDeps): Promise<SystemFacts> {
+async function readFacts({ config, facts, cdi, build, networkDrivers, logDrivers }: SystemDeps): Promise<SystemFacts> {
   const current = config();
+  const { devices, problems } = cdi.discover(current.cdiSpecDirs);
   const release = parseOSRelease(readOr("/etc/os-release", "") || readOr("/usr/lib/os-release", ""));
   return {
     engineVersion: build.version,
@@ -92,7 +97,11 @@ async function readFacts({ config, facts, build, networkDrivers, logDrivers }: S
     logDrivers,
     openFiles: (await readdir("/proc/self/fd")).length,
     proxies: hidePasswords(current.proxies),
-    warnings: openAPIWarnings(current),
+    cdiDevices: [...devices.keys()],
+    warnings: [
+      ...openAPIWarnings(current),
+      ...problems.map(({ path, message }) => `CDI: Error associated with spec file ${path}: ${message}`),
+    ],
   };
 }
 

@@ -41,6 +41,7 @@ export const FACTS: SystemFacts = {
   logDrivers: ["json-file", "local", "none"],
   openFiles: 12,
   proxies: { http: "", https: "", no: "" },
+  cdiDevices: [],
   warnings: [],
 };
 

@@ -7,6 +7,7 @@ import { type ContainerStore, containerStore } from "../../src/db/containers.ts"
 import { type OpenedDb, openDb } from "../../src/db/open.ts";
 import type { ContainersDeps, Clock } from "../../src/engine/containers/deps.ts";
 import type { ContainerRecord } from "../../src/engine/containers/container.ts";
+import { createCdiRegistry } from "../../src/engine/cdi/registry.ts";
 import { createMachine } from "../../src/engine/containers/machine.ts";
 import { createRegistry, type Registry } from "../../src/engine/containers/registry.ts";
 import { type ContainerService, createContainers } from "../../src/engine/containers/service.ts";
@@ -205,6 +206,7 @@ export async function createRoom(options: { runtime?: FakeRuntime; directory?: s
     snapshots: snapshots(directory),
     discard: (path) => hooks.discard(path),
     networking: networking(story),
+    cdi: createCdiRegistry(),
     mounts: {
       resolve: async () => [],
       copyUp: async () => {},

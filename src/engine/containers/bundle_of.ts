@@ -2,6 +2,8 @@
 // profile, our init. The record's part is to_bundle.ts.
 import { statSync } from "node:fs";
 import type { Bundle, OciMount, OciSeccomp, Rootfs } from "../../../runtime/mod.ts";
+import { inject } from "../cdi/inject.ts";
+import { editsFor } from "../cdi/requests.ts";
 import { conflict, internal } from "../../errors.ts";
 import type { HostConfig } from "../../schema/host_config.ts";
 import type { ContainerRecord } from "./container.ts";
@@ -25,8 +27,8 @@ export interface Surroundings {
 export function bundleOf(deps: ContainersDeps, record: ContainerRecord, around: Surroundings): Bundle {
   const { hostConfig } = record;
   const config = deps.config();
-  refuseDeviceRequests(hostConfig.DeviceRequests);
-  return toBundle({
+  const edits = editsFor(hostConfig.DeviceRequests, deps.cdi, config.cdiSpecDirs);
+  const bundle = toBundle({
     record,
     rootfs: around.rootfs,
     files: around.files,
@@ -45,6 +47,13 @@ export function bundleOf(deps: ContainersDeps, record: ContainerRecord, around: 
       capabilities: deps.machinery.capabilities,
     },
   });
+  return inject(bundle, edits, numericUser(record.config.User));
+}
+
+/** The user that nodes of devices belong to, where its number is known before the image is looked into; or root. */
+function numericUser(user: string): { uid: number; gid: number } {
+  const [, uid, gid] = /^(\d+)(?::(\d+))?$/.exec(user) ?? [];
+  return { uid: Number(uid ?? 0), gid: Number(gid ?? 0) };
 }
 
 /** For exec sessions after a restart of the daemon: a device that has gone meanwhile is no reason to refuse them. */
@@ -56,14 +65,6 @@ export function bundleOfRunning(deps: ContainersDeps, record: ContainerRecord, a
     const hostConfig = { ...record.hostConfig, Devices: [], PidMode: "", IpcMode: "private", DeviceRequests: [] };
     return bundleOf(deps, { ...record, hostConfig }, around);
   }
-}
-
-/** COMPAT: the words users of --gpus know, without a driver for them. */
-function refuseDeviceRequests(requests: readonly { Driver: string; Capabilities: string[][] }[]): void {
-  const [request] = requests;
-  if (!request) return;
-  const sets = request.Capabilities.map((all) => `[${all.join(" ")}]`).join(" ");
-  throw internal(`could not select device driver ${JSON.stringify(request.Driver)} with capabilities: [${sets}]`);
 }
 
 function donorOf(deps: ContainersDeps, mode: string, namespace: string): Donor | null {

@@ -4,6 +4,7 @@ import type { Config } from "../../config.ts";
 import type { ContainerStore } from "../../db/containers.ts";
 import type { Log } from "../../log.ts";
 import type { RandomBytes } from "../ids.ts";
+import type { CdiRegistry } from "../cdi/registry.ts";
 import type { ImageService } from "../images.ts";
 import type { Events } from "../mod.ts";
 import type { ContainerNetworking } from "../networks/networking.ts";
@@ -58,6 +59,7 @@ export interface ContainersDeps {
   discard(path: string): Promise<void>;
   networking: ContainerNetworking;
   mounts: ContainerMounts;
+  cdi: CdiRegistry;
   stdio: StdioPlane;
   logs: Logs;
   probe: Probe;

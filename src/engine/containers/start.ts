@@ -73,7 +73,7 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
     hasStdin: record.config.OpenStdin,
     netns: joined.netns,
     user: record.config.User,
-    groupAdd: record.hostConfig.GroupAdd,
+    groupAdd: [...record.hostConfig.GroupAdd, ...bundle.spec.process.user.additionalGids.map(String)],
     hasInit: usesInit(record.hostConfig) && roots.initPath === "",
   });
   undo.defer(() => abandon(task));

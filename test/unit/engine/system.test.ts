@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { HostFacts } from "../../../runtime/mod.ts";
 import { type Config, parseCommandLine } from "../../../src/config.ts";
+import { createCdiRegistry } from "../../../src/engine/cdi/registry.ts";
 import { createSystem, findFileSystem, parseOSRelease } from "../../../src/engine/system.ts";
 
 const FACTS: HostFacts = {
@@ -33,6 +34,7 @@ function configOf(args: string[]): Config {
 
 const system = (args: string[]) =>
   createSystem({
+    cdi: createCdiRegistry(),
     config: () => configOf(args),
     facts: FACTS,
     build: { version: "1.2.3", commit: "abc", buildTime: "2026-01-02T03:04:05Z" },
