@@ -14,6 +14,10 @@ export class SyscallError extends Error {
       .join(", ");
     super(`${call}${list ? ` (${list})` : ""}: ${errnoName(errno)}: ${errnoText(errno)}`);
   }
+  /** What strerror(3) says. */
+  get reason(): string {
+    return errnoText(this.errno);
+  }
   /** The name that Node's own errors carry, so that both kinds are told apart by one field. */
   get code(): string {
     return errnoName(this.errno);

@@ -31,6 +31,7 @@ export { createStdioPlane } from "./stdio/plane.ts";
 export { openRuntime } from "./open.ts";
 export { LayerError } from "./layer/layer_error.ts";
 export { createLayerPool, type LayerPool } from "./layer/pool.ts";
+export { type HostMount, hostMountsBelow, mountOnHost, unmountOnHost } from "./host_mount.ts";
 export { cleanPath } from "./layer/path_text.ts";
 export { type TarEntry, TarReader, type TarVisitor } from "./layer/tar_read.ts";
 export { type TarHeader, tarEnd, tarHeader, tarPadding } from "./layer/tar_write.ts";

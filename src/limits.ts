@@ -89,3 +89,7 @@ export const QUIET_MS = 1_000;
 /** Files in a directory of CDI specifications, and the size of one: that of a machine with eight cards has some 30 KB. */
 export const CDI_SPECS = 256;
 export const CDI_SPEC_BYTES = 1 << 20;
+/** A plugin answers within this, or is taken as gone. */
+export const PLUGIN_TIMEOUT_MS = 30_000;
+/** A list of ten thousand volumes has about 2 MB. */
+export const PLUGIN_REPLY_BYTES = 16 << 20;

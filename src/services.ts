@@ -1,6 +1,7 @@
 // The composition root: opens what is on disk and builds every service by plain calls. Nothing else builds a service.
 // daemon.ts loads it once the socket is open, so that nobody waits for it who only wants to know whether we are there.
 import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,12 +16,15 @@ import {
   createWallClock,
   defaultSeccompProfile,
   type HostFacts,
+  hostMountsBelow,
   type LayerPool,
+  mountOnHost,
   openHostNetwork,
   openRuntime,
   openTrash,
   type Snapshotter,
   type Trash,
+  unmountOnHost,
 } from "../runtime/mod.ts";
 import { cgroupParent } from "../runtime/cgroup/place.ts";
 import { grantRealtime } from "../runtime/cgroup/realtime.ts";
@@ -49,7 +53,9 @@ import type { Engine, RegistryCredentials } from "./engine/mod.ts";
 import { HOST_FILES } from "./engine/networks/container_files.ts";
 import { createNetworks, type NetworksService } from "./engine/networks/networks.ts";
 import { createSystem } from "./engine/system.ts";
-import { createVolumes } from "./engine/volumes.ts";
+import { createPlugins } from "./engine/plugins.ts";
+import { createLocalDriver } from "./engine/volumes/local.ts";
+import { createVolumes } from "./engine/volumes/service.ts";
 import { inspectDistribution } from "./image/distribution.ts";
 import { openImageStore } from "./image/open_store.ts";
 import { hostPlatform } from "./image/platform.ts";
@@ -155,8 +161,21 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     layerPool: pool,
     now,
   });
+  const plugins = createPlugins({
+    sockets: [`${execRoot}/plugins`, "/run/docker/plugins"],
+    files: ["/etc/docker/plugins", "/usr/lib/docker/plugins"],
+  });
   const volumes = await createVolumes({
     root: `${dataRoot}/volumes`,
+    local: createLocalDriver({
+      root: `${dataRoot}/volumes`,
+      discard: trash.discard,
+      mount: mountOnHost,
+      unmount: unmountOnHost,
+      mountsBelow: hostMountsBelow,
+      resolveHost: async (name) => (await lookup(name)).address,
+    }),
+    plugins,
     rows: volumeStore(db),
     events,
     log,
@@ -166,7 +185,6 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
       [...registry.all()]
         .filter(({ record }) => record.mounts.some((mount) => mount.name === name))
         .map((live) => live.id),
-    discard: trash.discard,
   });
   const networks = createNetworks({
     store: networkStore(db),

@@ -33,7 +33,10 @@ export function volumesApi({ volumes }: Engine): Hono<AppEnv> {
     return json({ VolumesDeleted: deleted.length > 0 ? deleted : null, SpaceReclaimed: spaceReclaimed });
   });
 
-  app.get("/volumes/:name{.+}", (c) => json(volumeView(volumes.get(c.req.param("name")))));
+  app.get("/volumes/:name{.+}", async (c) => {
+    const { status, ...volume } = await volumes.inspect(c.req.param("name"));
+    return json({ ...volumeView(volume), ...(Object.keys(status).length > 0 ? { Status: status } : {}) });
+  });
 
   app.put("/volumes/:name{.+}", since(42), () => {
     throw unavailable("volume update only valid for cluster volumes, but swarm is unavailable");
@@ -56,6 +59,6 @@ export function volumeView(volume: VolumeRecord): object {
     Mountpoint: volume.mountpoint,
     Name: volume.name,
     Options: Object.keys(volume.options).length > 0 ? volume.options : null,
-    Scope: "local",
+    Scope: volume.scope,
   };
 }

@@ -10,6 +10,7 @@ import { volumes } from "./schema.ts";
 const Stored = v.object({
   name: v.string(),
   driver: v.string(),
+  scope: v.optional(v.string(), "local"),
   createdAt: v.string(),
   labels: v.record(v.string(), v.string()),
   options: v.record(v.string(), v.string()),

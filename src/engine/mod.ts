@@ -374,17 +374,27 @@ export interface Networks {
 export interface VolumeRecord {
   name: string;
   driver: string;
+  /** `local`, or `global`: the same volume on every machine. */
+  scope: string;
   createdAt: string;
+  /** "" for a plugin's that nobody has mounted. */
   mountpoint: string;
   labels: Record<string, string>;
   options: Record<string, string>;
   isAnonymous: boolean;
 }
 
+/** A volume as its driver describes it now. */
+export interface VolumeDetails extends VolumeRecord {
+  status: Readonly<Record<string, unknown>>;
+}
+
 export interface Volumes {
   /** Idempotent by name; an empty name makes an anonymous one. */
   create(request: VolumeCreate): Promise<VolumeRecord>;
   get(name: string): VolumeRecord;
+  /** As `get`, but a plugin is asked for what it has by itself. */
+  inspect(name: string): Promise<VolumeDetails>;
   list(filters: Filters): Promise<{ volumes: VolumeRecord[]; warnings: string[] }>;
   remove(name: string, force: boolean): Promise<void>;
   prune(filters: Filters): Promise<{ deleted: string[]; spaceReclaimed: number }>;

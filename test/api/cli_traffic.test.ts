@@ -67,6 +67,7 @@ function world(requests: Recorded[]) {
             {
               name: "v1",
               driver: "local",
+              scope: "local",
               createdAt: "2026-01-01T00:00:00Z",
               mountpoint: "/v1",
               labels: {},

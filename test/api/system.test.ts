@@ -8,6 +8,7 @@ import { fakeImage, fakeImages, fakeVolumes } from "../support/fake_objects.ts";
 const volume = {
   name: "v1",
   driver: "local",
+  scope: "local",
   createdAt: "2026-01-01T00:00:00Z",
   mountpoint: "/v/v1/_data",
   labels: {},

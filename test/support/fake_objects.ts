@@ -172,11 +172,13 @@ export function fakeVolumes(records: VolumeRecord[] = []): Volumes {
   };
   return {
     get,
+    inspect: async (name) => ({ ...get(name), status: {} }),
     async create({ Name, DriverOpts, Labels }) {
       const name = Name || (records.length + 1).toString(16).padStart(64, "a");
       const volume: VolumeRecord = {
         name,
         driver: "local",
+        scope: "local",
         createdAt: "2026-01-01T00:00:00Z",
         mountpoint: `/var/lib/berth/volumes/${name}/_data`,
         labels: Labels,

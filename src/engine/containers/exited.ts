@@ -90,6 +90,11 @@ async function release(deps: ContainersDeps, live: Live): Promise<void> {
   } catch (error) {
     deps.log.error("cannot let go of a container's networks", { container: live.id, error });
   }
+  try {
+    await deps.mounts.leave(live.record, live.id);
+  } catch (error) {
+    deps.log.error("cannot let go of a container's volumes", { container: live.id, error });
+  }
   announceVolumes(deps, live.record, "unmount");
 }
 

@@ -97,7 +97,9 @@ async function openStopped(deps: ContainersDeps, live: Live, isWritable: boolean
   }
   const layers = await deps.images.rootfsLayers(record.imageID);
   const rootfs = deps.snapshots.rootfs(record.id, layers);
-  const own = (await deps.mounts.toOci(record.mounts, rootfs)).filter(({ type }) => type !== "tmpfs");
+  // The tree holds what was mounted for it, also when the driver has unmounted it again.
+  await using entered = await deps.mounts.enter(record, `${record.id}-files`);
+  const own = (await deps.mounts.toOci(entered.mounts, rootfs)).filter(({ type }) => type !== "tmpfs");
   const mounts = [...networkFiles(containerDir(deps.config(), record.id), own), ...own];
   return await deps.runtime.openFiles(rootfs, { isWritable, mounts });
 }

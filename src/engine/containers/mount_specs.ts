@@ -7,7 +7,7 @@ import { posix } from "node:path";
 import { EngineError, invalid } from "../../errors.ts";
 import type { Mount } from "../../schema/host_config.ts";
 import type { VolumeCreate } from "../../schema/volume.ts";
-import { checkVolumeName } from "../volumes.ts";
+import { checkVolumeName } from "../volumes/local.ts";
 import type { MountPoint } from "./container.ts";
 
 /** One mount that is wanted. `mount.source` and, for an anonymous volume, `mount.name` are still empty. */

@@ -3,13 +3,13 @@
 import { mkdir, opendir, stat } from "node:fs/promises";
 import type { Fd, OciMount, Rootfs } from "../../../runtime/mod.ts";
 import type { CopyUpOutcome } from "../../../runtime/snapshot/copy_up.ts";
-import { EngineError, internal, invalid, isKind, notImplemented } from "../../errors.ts";
+import { EngineError, internal, invalid, isKind } from "../../errors.ts";
 import type { ContainerConfig } from "../../schema/container.ts";
 import type { HostConfig } from "../../schema/host_config.ts";
 import type { ImageService } from "../images.ts";
 import { createLocks } from "../locks.ts";
 import type { VolumeRecord } from "../mod.ts";
-import type { VolumeService } from "../volumes.ts";
+import type { VolumeService } from "../volumes/service.ts";
 import type { ContainerRecord, MountPoint } from "./container.ts";
 import {
   invalidMount,
@@ -36,10 +36,27 @@ export interface ContainerMounts {
   copyUp(mounts: readonly MountPoint[], openView: () => Fd): Promise<void>;
   /** The create is over: its container has a row, or has failed. Takes the array that resolve() gave. */
   release(mounts: readonly MountPoint[]): void;
+  /**
+   * At start, and for looking at a container that does not run: volumes that are reachable only while somebody has them
+   * mounted are. Gives the mount points as they are now.
+   */
+  enter(record: Pick<ContainerRecord, "id" | "mounts">, user: string): Promise<EnteredMounts>;
+  /** After the exit: what enter() has mounted is given back. Throws when a driver refuses; all others are done. */
+  leave(record: Pick<ContainerRecord, "id" | "mounts">, user: string): Promise<void>;
+  /** After a restart of the daemon, for a container that runs. */
+  regain(record: Pick<ContainerRecord, "id" | "mounts">): void;
+  /** When every running container is regained: takes down what is mounted for nobody. */
+  settle(): void;
   /** Mount points to OCI mounts, sorted by depth. `rootfs`: the container's own. */
   toOci(mounts: readonly MountPoint[], rootfs: Rootfs): Promise<OciMount[]>;
   /** On removal with `v`, on AutoRemove, and when a create has failed: its anonymous volumes that nobody else uses. */
   removeAnonymous(record: Pick<ContainerRecord, "id" | "mounts">): Promise<void>;
+}
+
+interface EnteredMounts extends AsyncDisposable {
+  mounts: readonly MountPoint[];
+  /** The start has succeeded: disposing undoes nothing. */
+  keep(): void;
 }
 
 export interface ContainerMountsDeps {
@@ -53,6 +70,24 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
   /** Two creates at once may share a new volume: the first one fills it. */
   const locks = createLocks();
   const claims = new WeakMap<readonly MountPoint[], (() => void)[]>();
+  const { volumes } = deps;
+  /** Names of those volumes that a driver has to mount; one name may stand at several places. */
+  const toMount = (mounts: readonly MountPoint[]): Set<string> =>
+    new Set(mounts.flatMap(({ type, name }) => (type === "volume" && volumes.needsMount(name) ? [name] : [])));
+  /** For a short while at create. */
+  const mountedFor = async ({ name, source }: MountPoint): Promise<AsyncDisposable & { path: string }> => {
+    if (!volumes.needsMount(name)) return { path: source, [Symbol.asyncDispose]: () => Promise.resolve() };
+    const user = `copy-up-${crypto.randomUUID()}`;
+    const path = await volumes.mount(name, user);
+    return { path, [Symbol.asyncDispose]: () => volumes.unmount(name, user) };
+  };
+  const unmountAll = async (names: Iterable<string>, user: string): Promise<void> => {
+    const failures: unknown[] = [];
+    for (const name of names) {
+      await volumes.unmount(name, user).catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw new AggregateError(failures, `cannot unmount all volumes of ${user}`);
+  };
   return {
     async resolve(config, hostConfig, donors) {
       const mounts: MountPoint[] = [];
@@ -84,13 +119,15 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
         if (mount.type !== "volume" || mount.options.includes(MOUNT_OPTION.noCopy)) continue;
         // COMPAT: what goes to a part of a volume is the user's own.
         if (mount.subpath !== "") continue;
-        if (await isEmpty(mount.source)) wanted.push(mount);
+        await using mounted = await mountedFor(mount);
+        if (await isEmpty(mounted.path)) wanted.push(mount);
       }
       if (wanted.length === 0) return;
       using view = openView();
       for (const mount of wanted) {
         using _held = await locks.hold(mount.name);
-        const outcome = await deps.copyUp(view, mount.destination, mount.source);
+        await using mounted = await mountedFor(mount);
+        const outcome = await deps.copyUp(view, mount.destination, mounted.path);
         if (outcome === "notDirectory") {
           throw internal(`cannot mount volume over existing file, file exists ${mount.destination}`);
         }
@@ -100,6 +137,34 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
       for (const release of claims.get(mounts) ?? []) release();
       claims.delete(mounts);
     },
+    async enter({ mounts }, user) {
+      const names = toMount(mounts);
+      if (names.size === 0) return { mounts, keep: () => undefined, [Symbol.asyncDispose]: () => Promise.resolve() };
+      const paths = new Map<string, string>();
+      let isKept = false;
+      const undo = (): Promise<void> => unmountAll(paths.keys(), user);
+      try {
+        for (const name of names) paths.set(name, await volumes.mount(name, user));
+      } catch (error) {
+        await undo().catch(() => undefined);
+        throw error;
+      }
+      return {
+        mounts: mounts.map((mount) => {
+          const source = mount.type === "volume" ? paths.get(mount.name) : undefined;
+          return source === undefined ? mount : { ...mount, source };
+        }),
+        keep: () => {
+          isKept = true;
+        },
+        [Symbol.asyncDispose]: () => (isKept ? Promise.resolve() : undo()),
+      };
+    },
+    leave: ({ mounts }, user) => unmountAll(toMount(mounts), user),
+    regain({ id, mounts }) {
+      for (const name of toMount(mounts)) volumes.regain(name, id);
+    },
+    settle: () => volumes.settle(),
     toOci: (mounts, rootfs) => toOci(deps.images, mounts, rootfs),
     async removeAnonymous(record) {
       const failures: unknown[] = [];
@@ -247,23 +312,13 @@ async function makeVolume(
   volumes: VolumeService,
   request: Parameters<VolumeService["create"]>[0],
 ): Promise<VolumeRecord> {
-  let volume: VolumeRecord;
   try {
-    volume = await volumes.create(request);
+    return await volumes.create(request);
   } catch (error) {
     // COMPAT: as above, no 404 but for the image.
     if (error instanceof EngineError && error.kind === "notFound") throw invalid(error.message, { cause: error });
     throw error;
   }
-  if (Object.keys(volume.options).length > 0) {
-    const options = Object.entries(volume.options)
-      .map(([key, value]) => `${key}=${value}`)
-      .join(", ");
-    throw notImplemented(
-      `volume ${volume.name} has to be mounted with options (${options}), which this engine cannot do yet`,
-    );
-  }
-  return volume;
 }
 
 /** A donor's volume may have been removed by force from under it; the launch will tell. */
@@ -317,14 +372,17 @@ function toOciMount(mount: MountPoint): OciMount {
   const { destination, source, options } = mount;
   if (mount.type === "tmpfs") return { destination, type: "tmpfs", source: "tmpfs", options: [...options] };
   const bind = options.includes(MOUNT_OPTION.nonRecursive) ? "bind" : "rbind";
-  const words = [bind, accessOf(mount), mount.propagation || "rprivate"];
+  const words = [bind, ...accessOf(mount), mount.propagation || "rprivate"];
   return { destination, type: "bind", source, options: words, ...subpathOf(mount) };
 }
 
-/** `rro` is read-only all the way down (mount_setattr with AT_RECURSIVE), `ro` at the top alone. */
-function accessOf(mount: MountPoint): "rw" | "ro" | "rro" {
-  if (mount.isWritable) return "rw";
+/**
+ * `rro` is read-only all the way down (mount_setattr with AT_RECURSIVE), `ro` at the top alone. INVARIANT: what is mounted
+ * read-only on the host stays so: nothing says `rw`.
+ */
+function accessOf(mount: MountPoint): ("ro" | "rro")[] {
+  if (mount.isWritable) return [];
   const isTopOnly =
     mount.options.includes(MOUNT_OPTION.readOnlyTopOnly) || mount.options.includes(MOUNT_OPTION.nonRecursive);
-  return isTopOnly ? "ro" : "rro";
+  return isTopOnly ? ["ro"] : ["rro"];
 }

@@ -37,6 +37,7 @@ export async function regain(deps: ContainersDeps): Promise<void> {
     STARTS_AT_ONCE,
     (live) => regainOne(deps, live),
   );
+  deps.mounts.settle();
   deps.inBackground(bringUp(deps, all));
 }
 
@@ -62,6 +63,7 @@ async function regainOne(deps: ContainersDeps, live: Live): Promise<void> {
     const bundle = await bundleAgain(deps, record);
     // Addresses and ports are taken first, so that nobody else gets them.
     await regainNetworks(deps, record, task);
+    deps.mounts.regain(record);
     await matchPause(deps, live, task);
     const { stdio, log } = openStdio(deps, live, task);
     watch(deps, live, { task, stdio, log, bundle, startedAtMs: Date.parse(state.startedAt) });

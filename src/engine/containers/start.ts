@@ -55,11 +55,12 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   const rootfs = deps.snapshots.rootfs(record.id, layers);
   const donor = networkDonor(deps, record);
   const joined = undo.use(await deps.networking.join(record, donor, containerDir(roots, record.id)));
-  checkSources(record.mounts, deps.runtime.facts);
+  const entered = undo.use(await deps.mounts.enter(record, record.id));
+  checkSources(entered.mounts, deps.runtime.facts);
   const bundle = bundleOf(deps, record, {
     rootfs,
     files: joined.files,
-    mounts: await deps.mounts.toOci(record.mounts, rootfs),
+    mounts: await deps.mounts.toOci(entered.mounts, rootfs),
     hostname: donor?.record.config.Hostname,
   });
   announceVolumes(deps, record, "mount");
@@ -96,6 +97,7 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   undo.move();
   // First of all: whatever happens from here on, its end is seen.
   watch(deps, live, { task, stdio, log, bundle, startedAtMs: startedAt.getTime() });
+  entered.keep();
   joined.keep();
   await joined[Symbol.asyncDispose]();
 }

@@ -74,7 +74,14 @@ test("a failure on the way to a row does not tell what the row holds", async () 
   using file = scratchFile();
   using opened = await openDb(`file:${file.path}`);
   const volumes = volumeStore(opened.db);
-  const volume = { name: "v", driver: "local", createdAt: "2026-01-01T00:00:00Z", labels: {}, isAnonymous: false };
+  const volume = {
+    name: "v",
+    driver: "local",
+    scope: "local",
+    createdAt: "2026-01-01T00:00:00Z",
+    labels: {},
+    isAnonymous: false,
+  };
   await volumes.insert({ ...volume, options: { o: "password=secret" } });
   const failure = await volumes.insert({ ...volume, options: { o: "password=secret" } }).catch((error: Error) => error);
   expect(String(failure)).toBe("Error: cannot store volume v: UNIQUE constraint failed: volumes.name");

@@ -10,6 +10,7 @@ import { volumeStore } from "../../../src/db/volumes.ts";
 const volume = (name: string) => ({
   name,
   driver: "local",
+  scope: "local",
   createdAt: "2026-01-01T00:00:00Z",
   labels: { a: "b", "": "empty" },
   options: { type: "tmpfs" },

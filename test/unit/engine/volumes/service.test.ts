@@ -4,10 +4,13 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { rename } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import type { StoredVolume, VolumeStore } from "../../../src/db/volumes.ts";
-import { parseFilters } from "../../../src/engine/filters.ts";
-import { ANONYMOUS_LABEL, createVolumes, type VolumesDeps } from "../../../src/engine/volumes.ts";
-import { createLog } from "../../../src/log.ts";
+import type { StoredVolume, VolumeStore } from "../../../../src/db/volumes.ts";
+import { parseFilters } from "../../../../src/engine/filters.ts";
+import { ANONYMOUS_LABEL, createVolumes, type VolumesDeps } from "../../../../src/engine/volumes/service.ts";
+import { createLocalDriver } from "../../../../src/engine/volumes/local.ts";
+import { notFound } from "../../../../src/errors.ts";
+import { type HostMount, SyscallError } from "../../../../runtime/mod.ts";
+import { createLog } from "../../../../src/log.ts";
 
 let base = "";
 beforeEach(() => {
@@ -17,6 +20,9 @@ beforeEach(() => {
 afterEach(() => rmSync(base, { recursive: true, force: true }));
 
 interface World extends VolumesDeps {
+  /** What the local driver has mounted, by target. */
+  mounted: Map<string, HostMount>;
+  discard: (path: string) => Promise<void>;
   stored: Map<string, StoredVolume>;
   users: Map<string, string[]>;
   seen: string[];
@@ -34,13 +40,29 @@ function world(stored = new Map<string, StoredVolume>(), damaged: string[] = [])
     insert: async (volume) => void stored.set(volume.name, volume),
     remove: async (name) => void stored.delete(name),
   };
-  return {
+  const mounted = new Map<string, HostMount>();
+  const root = join(base, "volumes");
+  const made: World = {
     stored,
     users,
     seen,
     logged,
+    mounted,
     rows,
-    root: join(base, "volumes"),
+    root,
+    discard: (path) => rename(path, join(base, "trash", `${basename(path)}-${count++}`)),
+    local: createLocalDriver({
+      root,
+      discard: (path) => made.discard(path),
+      mount: (request) => void mounted.set(request.target, request),
+      unmount: (target) => void mounted.delete(target),
+      mountsBelow: (directory) => [...mounted.keys()].filter((target) => target.startsWith(`${directory}/`)),
+      resolveHost: async (name) => {
+        if (name === "files.example") return "192.0.2.7";
+        throw new Error("ENOTFOUND");
+      },
+    }),
+    plugins: { find: async (name) => Promise.reject(notFound(`plugin "${name}" not found`)), all: async () => [] },
     events: {
       publish: (type, action, id, attributes) =>
         void seen.push(`${type} ${action} ${id} ${JSON.stringify(attributes)}`),
@@ -53,8 +75,8 @@ function world(stored = new Map<string, StoredVolume>(), damaged: string[] = [])
     now: () => new Date("2024-01-02T03:04:05.678Z"),
     newID: () => (++count).toString(16).padStart(64, "a"),
     usersOf: (volume) => users.get(volume) ?? [],
-    discard: (path) => rename(path, join(base, "trash", `${basename(path)}-${count++}`)),
   };
+  return made;
 }
 
 const request = (
@@ -76,6 +98,7 @@ describe("create()", () => {
     expect(await volumes.create(request("data", { labels: { a: "b" } }))).toEqual({
       name: "data",
       driver: "local",
+      scope: "local",
       createdAt: "2024-01-02T03:04:05Z",
       labels: { a: "b" },
       options: {},
@@ -164,6 +187,81 @@ describe("create()", () => {
     await volumes.create(request("data")).catch(() => undefined);
     expect(deps.stored.size).toBe(0);
     expect(() => volumes.get("data")).toThrow("get data: no such volume");
+  });
+});
+
+describe("a volume with a file system of its own", () => {
+  const tmpfs = { type: "tmpfs", device: "tmpfs", o: "size=10m,uid=1000" };
+
+  test("is mounted for its first user and unmounted after its last", async () => {
+    const deps = world();
+    const volumes = await createVolumes(deps);
+    const { mountpoint } = await volumes.create(request("cache", { options: tmpfs }));
+    expect(volumes.needsMount("cache")).toBe(true);
+    expect(deps.mounted.size).toBe(0);
+    expect(await volumes.mount("cache", "one")).toBe(mountpoint);
+    expect(await volumes.mount("cache", "two")).toBe(mountpoint);
+    expect([...deps.mounted.values()]).toEqual([
+      { type: "tmpfs", device: "tmpfs", target: mountpoint, options: ["size=10m", "uid=1000"] },
+    ]);
+    await volumes.unmount("cache", "one");
+    await volumes.unmount("cache", "one");
+    expect(deps.mounted.size).toBe(1);
+    await volumes.unmount("cache", "two");
+    expect(deps.mounted.size).toBe(0);
+  });
+
+  test("that a killed daemon has left mounted is kept for those who run, and taken down for nobody", async () => {
+    const deps = world();
+    const volumes = await createVolumes(deps);
+    for (const name of ["used", "left"]) {
+      const { mountpoint } = await volumes.create(request(name, { options: tmpfs }));
+      deps.mounted.set(mountpoint, { type: "tmpfs", device: "tmpfs", target: mountpoint, options: [] });
+    }
+    volumes.regain("used", "one");
+    volumes.settle();
+    expect([...deps.mounted.keys()]).toEqual([join(deps.root, "used", "_data")]);
+    await volumes.unmount("used", "one");
+    expect(deps.mounted.size).toBe(0);
+  });
+
+  test.each([
+    ["nfs", ":/export", "addr=files.example,rw", ["rw", "addr=192.0.2.7"]],
+    ["nfs", ":/export", "addr=192.0.2.9,rw", ["addr=192.0.2.9", "rw"]],
+    ["cifs", "//files.example/share", "username=u,password=p", ["username=u", "password=p", "ip=192.0.2.7"]],
+  ])("%s of a server by its name gets its address", async (type, device, o, words) => {
+    const deps = world();
+    const volumes = await createVolumes(deps);
+    await volumes.create(request("data", { options: { type, device, o } }));
+    await volumes.mount("data", "one");
+    expect([...deps.mounted.values()].map(({ options }) => options)).toEqual([words]);
+  });
+
+  test("that cannot be mounted says why, without its password, and is used by nobody", async () => {
+    const deps = world();
+    const volumes = await createVolumes({
+      ...deps,
+      local: createLocalDriver({
+        root: deps.root,
+        discard: deps.discard,
+        mount: () => {
+          throw new SyscallError("mount", 19);
+        },
+        unmount: (target) =>
+          void deps.mounted.set(`unmounted ${target}`, { type: "", device: "", target, options: [] }),
+        mountsBelow: () => [],
+        resolveHost: async () => "192.0.2.7",
+      }),
+    });
+    const options = { type: "cifs", device: "//192.0.2.7/share", o: "username=u,password=secret" };
+    await volumes.create(request("data", { options }));
+    const target = join(deps.root, "data", "_data");
+    await expect(volumes.mount("data", "one")).rejects.toThrow(
+      `error while mounting volume '${target}': failed to mount local volume: mount //192.0.2.7/share:${target}, ` +
+        "data: username=u,password=********,ip=192.0.2.7: no such device",
+    );
+    await volumes.unmount("data", "one");
+    expect(deps.mounted.size).toBe(0);
   });
 });
 
