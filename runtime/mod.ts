@@ -17,7 +17,7 @@ export type {
   Rootfs,
 } from "./bundle.ts";
 export { LaunchError, SyscallError, UserLookupError } from "./errors.ts";
-export type { LogOptions, LogReader, Logs, LogWriter } from "./log/mod.ts";
+export type { LogOptions, LogPiece, LogReader, Logs, LogWriter } from "./log/mod.ts";
 export { createWallClock } from "./sys/clock.ts";
 export type { Fd } from "./sys/fd.ts";
 export { type FileLock, lockFile, sendUnixDatagram, setCloseOnExec } from "./host.ts";

@@ -2,9 +2,19 @@
 // with a fast path for what we wrote ourselves and JSON.parse for the rest.
 // COMPAT: log collectors read these files: `{"log":"text\n","stream":"stdout","attrs":{…},"time":"…Z"}`, `<>&`, U+2028/9 and
 // control characters but \n and \r as \u00xx, invalid UTF-8 as \ufffd.
-import { isUtf8 } from "node:buffer";
+import { isAscii, isUtf8 } from "node:buffer";
+import { ATTRIBUTES_BYTES, INPUT_BYTES, type JsonScan, STOP, TEMPLATE_BYTES } from "./json_scan.ts";
 import { MAX_RECORD_BYTES } from "./lines.ts";
-import type { LogStream, RawRecord, ReadAt, RecordDecoder, RecordEncoder, RecordFormat, TakeRaw } from "./record.ts";
+import type {
+  BulkTaker,
+  LogStream,
+  RawRecord,
+  ReadAt,
+  RecordDecoder,
+  RecordEncoder,
+  RecordFormat,
+  TakeRaw,
+} from "./record.ts";
 import { parseTimeText, TIME_TEXT_BYTES, TimeTextReader, toTimeText } from "./time_text.ts";
 
 const NEWLINE = 0x0a,
@@ -17,16 +27,18 @@ const text = new TextEncoder();
 const SPECIAL = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte < 0x20 || byte >= 0x80 || [QUOTE, BACKSLASH, 0x3c, 0x3e, 0x26].includes(byte) ? 1 : 0,
 );
+/** The scanner copies in sixteens, beyond the end of a record. */
+const RECORD_SLACK = 64;
 const HEX = text.encode("0123456789abcdef");
 const PREFIX = text.encode('{"log":"');
 /** From the end of the text to the end of the record, without attributes: both streams' names have six letters. */
 const SUFFIX_BYTES = '","stream":"stdout","time":"'.length + TIME_TEXT_BYTES + '"}'.length;
 
-/** `scratch` is shared by all logs; at least 256 KiB. */
-export function jsonFormat(scratch: Uint8Array): RecordFormat {
+/** `scan` is shared by all logs. */
+export function jsonFormat(scan: JsonScan): RecordFormat {
   return {
-    encoder: (attributes) => new JsonEncoder(scratch, attributes),
-    decoder: () => new JsonDecoder(),
+    encoder: (attributes) => new JsonEncoder(scan, attributes),
+    decoder: () => new JsonDecoder(scan),
     tail: tailOfLines,
     seek: seekLines,
     wholeBytes: wholeLines,
@@ -44,30 +56,41 @@ class JsonEncoder implements RecordEncoder {
   readonly #suffixes: Readonly<Record<LogStream, Suffix>>;
   /** A record's largest size: every byte as \u00xx, and what is around it. */
   readonly #largest: number;
+  readonly #out: Uint8Array;
+  /** What of the source lies in the scanner's input: up to `wholeTo` in whole lines. */
+  #window = { from: 0, wholeTo: 0, to: 0, isUtf8: true };
 
   constructor(
-    private readonly out: Uint8Array,
+    private readonly scan: JsonScan,
     attributes: Readonly<Record<string, string>>,
   ) {
+    const out = scan.output;
+    this.#out = out;
     const attrs = Object.keys(attributes).length > 0 ? `"attrs":${JSON.stringify(attributes)},` : "";
     this.#suffixes = { 1: new Suffix("stdout", attrs), 2: new Suffix("stderr", attrs) };
     this.#suffix = this.#suffixes[1];
     this.#largest = 6 * MAX_RECORD_BYTES + PREFIX.length + this.#suffix.bytes.length;
-    if (this.#largest > out.length) throw new RangeError(`log attributes of ${attrs.length} bytes do not fit a record`);
+    if (this.#largest + RECORD_SLACK > out.length || this.#suffix.bytes.length > TEMPLATE_BYTES)
+      throw new RangeError(`log attributes of ${attrs.length} bytes do not fit a record`);
   }
 
   get sizeBytes(): number {
     return this.#used;
   }
   get hasRoom(): boolean {
-    return this.#used + this.#largest <= this.out.length;
+    return this.#used <= this.#roomBytes;
   }
   get timeNano(): bigint {
     return BigInt(this.#seconds) * NANO + BigInt(this.#nanos);
   }
 
+  get #roomBytes(): number {
+    return this.#out.length - this.#largest - RECORD_SLACK;
+  }
+
   begin(stream: LogStream, timeNano: bigint): void {
     this.#used = 0;
+    this.#window = { from: 0, wholeTo: 0, to: 0, isUtf8: true };
     this.#seconds = Number(timeNano / NANO);
     this.#nanos = Number(timeNano % NANO);
     this.#suffix = this.#suffixes[stream];
@@ -75,15 +98,45 @@ class JsonEncoder implements RecordEncoder {
   }
 
   bytes(): Uint8Array {
-    return this.out.subarray(0, this.#used);
+    return this.#out.subarray(0, this.#used);
   }
 
   drop(): void {
     this.#used = 0;
   }
 
+  readonly addLines = (source: Uint8Array, from: number, stopBytes: number): number => {
+    // A carry into the seconds is left to add().
+    if (this.#nanos > 1_000_000_000 - INPUT_BYTES) return from;
+    if (from >= this.#window.to || from < this.#window.from) this.#load(source, from);
+    const { wholeTo, from: start, isUtf8 } = this.#window;
+    if (from >= wholeTo) return from;
+    const { scan } = this;
+    const suffix = this.#suffix;
+    scan.template.set(suffix.bytes);
+    const { records, taken, used } = scan.encode(from - start, wholeTo - start, {
+      used: this.#used,
+      stopAt: Math.min(stopBytes, this.#roomBytes),
+      templateBytes: suffix.bytes.length,
+      timeEnd: suffix.timeEnd,
+      isUtf8,
+    });
+    this.#used = used;
+    this.#nanos += records;
+    suffix.takeTime(scan.template);
+    return start + taken;
+  };
+
+  #load(source: Uint8Array, from: number): void {
+    const to = Math.min(source.length, from + INPUT_BYTES);
+    const bytes = source.subarray(from, to);
+    const whole = bytes.lastIndexOf(NEWLINE) + 1;
+    this.scan.input.set(bytes.subarray(0, whole));
+    this.#window = { from, wholeTo: from + whole, to, isUtf8: isClean(bytes.subarray(0, whole)) };
+  }
+
   add(source: Uint8Array, from: number, to: number): void {
-    const out = this.out;
+    const out = this.#out;
     let at = this.#used;
     out.set(PREFIX, at);
     at += PREFIX.length;
@@ -142,6 +195,16 @@ class Suffix {
     this.bytes.set(text.encode(toTimeText(timeNano)), this.#timeAt);
   }
 
+  /** Where the nine digits end. */
+  get timeEnd(): number {
+    return this.#timeAt + TIME_TEXT_BYTES - 1;
+  }
+
+  /** Goes on from the time of a copy of this suffix that counted on. */
+  takeTime(copy: Uint8Array): void {
+    this.bytes.set(copy.subarray(this.#timeAt, this.#timeAt + TIME_TEXT_BYTES), this.#timeAt);
+  }
+
   /** Adds one to the nine digits; never overflows, the caller counts. */
   increment(): void {
     for (let at = this.#timeAt + TIME_TEXT_BYTES - 2; ; at--) {
@@ -169,6 +232,14 @@ function unicodeEscape(out: Uint8Array, at: number, unit: number): number {
   out[at + 1] = 0x75;
   for (let digit = 0; digit < 4; digit++) out[at + 2 + digit] = HEX[(unit >> (12 - 4 * digit)) & 15] as number;
   return at + 6;
+}
+
+/** Nothing but valid UTF-8 without U+2028 and U+2029. */
+function isClean(bytes: Uint8Array): boolean {
+  if (isAscii(bytes)) return true;
+  if (!isUtf8(bytes)) return false;
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return !buffer.includes("\u2028") && !buffer.includes("\u2029");
 }
 
 /** Valid UTF-8 up to `end`, without U+2028 and U+2029 (e2 80 a8, e2 80 a9). */
@@ -215,12 +286,16 @@ class JsonDecoder implements RecordDecoder, RawRecord {
   to = 0;
   details = "";
   #carry: Uint8Array = new Uint8Array(0);
+  /** `"attrs":{…},` of the last record that was parsed here: the next ones will have the same. */
+  #attributes: Uint8Array = new Uint8Array(0);
   /** Where the time text of the current record lies. */
   #timeSource: Uint8Array = new Uint8Array(0);
   #timeAt = 0;
   readonly #times = new TimeTextReader();
 
-  feed(block: Uint8Array, take: TakeRaw): void {
+  constructor(private readonly scan: JsonScan) {}
+
+  feed(block: Uint8Array, take: TakeRaw, bulk: BulkTaker | null = null): void {
     let position = 0;
     if (this.#carry.length > 0) {
       const newline = block.indexOf(NEWLINE);
@@ -234,13 +309,44 @@ class JsonDecoder implements RecordDecoder, RawRecord {
       if (this.#parse(joined, 0, joined.length)) take(this);
       position = newline + 1;
     }
-    for (;;) {
+    const end = block.lastIndexOf(NEWLINE) + 1;
+    while (position < end) {
+      if (bulk) position = this.#takeLines(block, position, end, bulk);
+      if (position >= end) break;
       const newline = block.indexOf(NEWLINE, position);
-      if (newline < 0) break;
       if (this.#parse(block, position, newline)) take(this);
       position = newline + 1;
     }
-    this.#carry = block.slice(position);
+    this.#carry = block.slice(Math.max(position, end));
+  }
+
+  /** As far as the scanner knows the records; returns where it met one that it does not. */
+  #takeLines(block: Uint8Array, from: number, end: number, bulk: BulkTaker): number {
+    const what = bulk.what();
+    if (!what) return from;
+    const { scan } = this;
+    for (let start = from; start < end;) {
+      const window = block.subarray(start, Math.min(end, start + INPUT_BYTES));
+      const whole = window.lastIndexOf(NEWLINE) + 1;
+      if (whole === 0) return start;
+      scan.input.set(window.subarray(0, whole));
+      scan.attributes.set(this.#attributes);
+      for (let position = 0; position < whole;) {
+        const { outputBytes, stop, stream, taken } = scan.decode(position, whole, {
+          ...what,
+          attributesBytes: this.#attributes.length,
+        });
+        if (outputBytes > 0) bulk.put(stream, scan.output.subarray(0, outputBytes));
+        if (stop === STOP.pastUntil) {
+          bulk.end();
+          return end;
+        }
+        if (stop === STOP.unknown) return start + taken;
+        position = taken;
+      }
+      start += whole;
+    }
+    return end;
   }
 
   timeNano(): bigint {
@@ -281,6 +387,7 @@ class JsonDecoder implements RecordDecoder, RawRecord {
     this.stream = line[end + 15] === 0x6f ? 1 : 2;
     this.to = length;
     this.details = "";
+    this.#attributes = NO_BYTES;
     this.#timeSource = line;
     this.#timeAt = end + 28;
     return true;
@@ -296,6 +403,7 @@ class JsonDecoder implements RecordDecoder, RawRecord {
     this.to = bytes.length;
     this.stream = record["stream"] === "stderr" ? 2 : 1;
     this.details = toDetails(record["attrs"]);
+    this.#attributes = rawAttributes(line);
     this.#timeSource = text.encode(toTimeText(time));
     this.#timeAt = 0;
     return true;
@@ -305,6 +413,17 @@ class JsonDecoder implements RecordDecoder, RawRecord {
     if (this.source.length < sizeBytes) this.source = new Uint8Array(sizeBytes * 2);
     return this.source;
   }
+}
+
+const NO_BYTES = new Uint8Array(0);
+const STREAM_BYTES = '","stream":"stdout",'.length;
+const TIME_BYTES = '"time":"'.length + TIME_TEXT_BYTES + '"}'.length;
+
+/** Of a line of ours: what stands between stream and time. */
+function rawAttributes(line: Uint8Array): Uint8Array {
+  const stream = Buffer.from(line.buffer, line.byteOffset, line.byteLength).indexOf('","stream":"std');
+  const raw = stream < 0 ? NO_BYTES : line.slice(stream + STREAM_BYTES, Math.max(0, line.length - TIME_BYTES));
+  return raw.length <= ATTRIBUTES_BYTES ? raw : NO_BYTES;
 }
 
 /** Longer lines than any record of ours or Docker's are passed over. */

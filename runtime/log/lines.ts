@@ -21,6 +21,11 @@ export class LineSplitter {
     this.#length = tail.length;
   }
 
+  /** There is no unfinished line. */
+  get isEmpty(): boolean {
+    return this.#length === 0;
+  }
+
   /** The unfinished line: a view that holds until the next call. */
   get tail(): Uint8Array {
     return this.#tail.subarray(0, this.#length);

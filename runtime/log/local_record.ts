@@ -27,6 +27,7 @@ export function localFormat(scratch: Uint8Array): RecordFormat {
 }
 
 class LocalEncoder implements RecordEncoder {
+  readonly addLines = null;
   #used = 0;
   #time = 0n;
   #stream: LogStream = 1;

@@ -76,18 +76,30 @@ class LogFile implements LogWriter {
 
   append(stream: LogStream, bytes: Uint8Array, from = 0, hooks?: RotationHooks): void {
     if (this.#isClosed) throw new Error("log used after close");
-    const splitter = this.#splitters[stream];
+    this.#encoder.begin(stream, this.#nextTime());
     for (let position = from; position < bytes.length;) {
-      if (this.#isDue())
+      if (this.#isDue()) {
         this.#rotate(
           () => hooks?.before(position),
           () => hooks?.after(),
         );
-      this.#encoder.begin(stream, this.#nextTime());
-      position = splitter.split(bytes, position, this.#take);
+      }
+      position = this.#fill(this.#splitters[stream], bytes, position);
       this.#write();
     }
     this.#tell();
+  }
+
+  /** Whole lines as fast as the encoder can; what it leaves, and a line that began in an earlier chunk, one by one. */
+  #fill(splitter: LineSplitter, bytes: Uint8Array, from: number): number {
+    const { addLines } = this.#encoder;
+    if (!addLines) return splitter.split(bytes, from, this.#take);
+    if (splitter.isEmpty) {
+      const { maxSizeBytes } = this.options;
+      const reached = addLines(bytes, from, maxSizeBytes === null ? Infinity : maxSizeBytes - this.#sizeBytes);
+      if (reached > from) return reached;
+    }
+    return splitter.split(bytes, from, this.#takeOne);
   }
 
   flushPartial(stream?: LogStream): void {
@@ -130,6 +142,11 @@ class LogFile implements LogWriter {
     if (!this.#encoder.hasRoom) this.#write();
     this.#encoder.add(source, from, to);
     return !this.#isDue();
+  };
+
+  #takeOne = (source: Uint8Array, from: number, to: number): boolean => {
+    this.#take(source, from, to);
+    return false;
   };
 
   /** COMPAT: Docker rotates before the first record that finds the file at its limit or beyond. */

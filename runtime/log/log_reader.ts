@@ -12,11 +12,12 @@ import { createGunzip } from "node:zlib";
 import { type RotatedFile, rotatedPath, scanRotated } from "./files.ts";
 import type { TimeIndex } from "./log_index.ts";
 import type { LogPiece, LogRead, LogReader, LogWriter } from "./mod.ts";
-import type { LogStream, RawRecord, ReadAt, RecordFormat } from "./record.ts";
-import { TIME_TEXT_BYTES } from "./time_text.ts";
+import { PieceSink } from "./piece_sink.ts";
+import type { ReadAt, RecordFormat } from "./record.ts";
 
 /** Read from disk at once; also about the size of the pieces given out. */
-const BLOCK_BYTES = 128 << 10;
+const BLOCK_BYTES = 512 << 10;
+const LEAST_BLOCK_BYTES = 4 << 10;
 /** A rotated file's time of change is compared with `since` with this to spare: the clock may have been set. */
 const MTIME_SLACK_MS = 5_000;
 
@@ -42,7 +43,7 @@ interface Source {
 
 class Reading {
   readonly #sink: PieceSink;
-  readonly #block = new Uint8Array(new ArrayBuffer(BLOCK_BYTES));
+  #block: Uint8Array = new Uint8Array(0);
 
   constructor(
     private readonly path: string,
@@ -156,10 +157,11 @@ class Reading {
     // Aged out since.
     if (!file) return;
     const decoder = this.format.decoder();
-    const take = this.#sink.skipping(skip);
+    this.#sink.skip(skip);
+    const feed = (block: Uint8Array): void => decoder.feed(block, this.#sink.take, this.#sink);
     if (file.isCompressed) {
       for await (const block of unzipped(rotatedPath(this.path, file))) {
-        decoder.feed(block, take);
+        feed(block);
         yield* this.#sink.pieces();
         if (this.#isOver) return;
       }
@@ -167,7 +169,7 @@ class Reading {
     }
     using open = await this.#open(generation);
     if (!open) return;
-    yield* this.#readOn(open, offset, open.sizeBytes, (block) => decoder.feed(block, take));
+    yield* this.#readOn(open, offset, open.sizeBytes, feed);
   }
 
   /** The current file up to where the stored part ends; then, when following, on and on. */
@@ -179,7 +181,7 @@ class Reading {
     for (;;) {
       using file = await this.#open(generation);
       const decoder = this.format.decoder();
-      const feed = (block: Uint8Array): void => decoder.feed(block, this.#sink.take);
+      const feed = (block: Uint8Array): void => decoder.feed(block, this.#sink.take, this.#sink);
       for (;;) {
         // Asked before reading: what comes after the answer wakes us again.
         const isEnding = !watch || watch.isOver;
@@ -195,6 +197,8 @@ class Reading {
         if (this.#isOver) return;
         if (isRotated) break;
         if (isEnding) return;
+        // A follower that waits holds no buffers: there may be thousands.
+        if (this.#block.length > LEAST_BLOCK_BYTES) this.#block = new Uint8Array(0);
         await watch.news();
       }
       if (!this.writer || this.#isOver) return;
@@ -220,7 +224,10 @@ class Reading {
     feed: (block: Uint8Array) => void,
   ): AsyncGenerator<LogPiece> {
     for (let offset = from; offset < end;) {
-      const count = await file.into(this.#block, offset, Math.min(BLOCK_BYTES, end - offset));
+      const wanted = Math.min(BLOCK_BYTES, end - offset);
+      if (this.#block.length < wanted)
+        this.#block = new Uint8Array(new ArrayBuffer(Math.max(wanted, LEAST_BLOCK_BYTES)));
+      const count = await file.into(this.#block, offset, wanted);
       if (count === 0) return;
       feed(this.#block.subarray(0, count));
       offset += count;
@@ -368,78 +375,5 @@ class AppendWatch implements Disposable {
     this.#stop();
     this.signal.removeEventListener("abort", this.#over);
     if (this.#timer !== null) clearTimeout(this.#timer);
-  }
-}
-
-/** Selects records and lays them end to end, one piece for each run of the same stream. */
-class PieceSink {
-  isPastUntil = false;
-  #pieces: LogPiece[] = [];
-  #buffer = new Uint8Array(0);
-  #length = 0;
-  #stream: LogStream = 1;
-  readonly #encoder = new TextEncoder();
-
-  constructor(private readonly what: LogRead) {}
-
-  readonly take = (record: RawRecord): void => {
-    const { what } = this;
-    if (this.isPastUntil) return;
-    if (what.untilNano !== null && record.timeNano() > what.untilNano) {
-      this.isPastUntil = true;
-      return;
-    }
-    if (!(record.stream === 1 ? what.stdout : what.stderr)) return;
-    if (what.sinceNano !== null && record.timeNano() < what.sinceNano) return;
-    if (record.stream !== this.#stream) this.#finish();
-    this.#stream = record.stream;
-    const details = what.details ? this.#encoder.encode(`${record.details} `) : null;
-    const length = (what.timestamps ? TIME_TEXT_BYTES + 1 : 0) + (details?.length ?? 0) + record.to - record.from;
-    this.#reserve(length);
-    const into = this.#buffer;
-    let at = this.#length;
-    if (what.timestamps) {
-      into.set(record.timeText(), at);
-      at += TIME_TEXT_BYTES;
-      into[at++] = 0x20;
-    }
-    if (details) {
-      into.set(details, at);
-      at += details.length;
-    }
-    into.set(record.source.subarray(record.from, record.to), at);
-    this.#length += length;
-  };
-
-  /** The same, passing over the first records. */
-  skipping(count: number): (record: RawRecord) => void {
-    let left = count;
-    return (record) => {
-      if (left > 0) left--;
-      else this.take(record);
-    };
-  }
-
-  /** What is ready: the receiver owns it. */
-  pieces(): LogPiece[] {
-    this.#finish();
-    const ready = this.#pieces;
-    this.#pieces = [];
-    return ready;
-  }
-
-  #finish(): void {
-    if (this.#length === 0) return;
-    this.#pieces.push({ stream: this.#stream, bytes: this.#buffer.subarray(0, this.#length) });
-    this.#buffer = this.#buffer.subarray(this.#length);
-    this.#length = 0;
-  }
-
-  /** WHY: one allocation serves many short pieces, as when both streams take turns. */
-  #reserve(more: number): void {
-    if (this.#length + more <= this.#buffer.length) return;
-    const larger = new Uint8Array(Math.max(BLOCK_BYTES, (this.#length + more) * 2));
-    larger.set(this.#buffer.subarray(0, this.#length));
-    this.#buffer = larger;
   }
 }

@@ -6,7 +6,8 @@ import { localFormat } from "./local_record.ts";
 import { openLogFile } from "./log_file.ts";
 import type { TimeIndex } from "./log_index.ts";
 import { createLogReader } from "./log_reader.ts";
-import type { LogStream } from "./record.ts";
+import { createJsonScan } from "./json_scan.ts";
+import type { LogStream, RecordFormat } from "./record.ts";
 
 /** What one container's log is. */
 export interface LogOptions {
@@ -69,11 +70,13 @@ export interface LogRead {
   tail: number | null;
   timestamps: boolean;
   details: boolean;
+  /** Each record behind a head of eight bytes, as http/multiplex draws it: pieces then mix the streams. */
+  isFramed: boolean;
   /** Go on with what is appended until this settles and everything logged by then was read. null: do not follow. */
   followUntil: Promise<void> | null;
 }
 
-/** One or more whole records of one stream, with timestamps and details as asked, newlines kept. The receiver owns it. */
+/** One or more whole records, of one stream unless framed, with timestamps and details as asked, newlines kept. The receiver owns it. */
 export interface LogPiece {
   stream: LogStream;
   bytes: Uint8Array;
@@ -103,15 +106,18 @@ const SCRATCH_BYTES = 512 << 10;
 
 export function createLogs(deps: LogsDeps, calls = fileCalls): Logs {
   const scratch = new Uint8Array(new ArrayBuffer(SCRATCH_BYTES));
-  const formats = { "json-file": jsonFormat(scratch), local: localFormat(scratch) };
+  let json: RecordFormat | null = null;
+  const local = localFormat(scratch);
+  const formatOf = (driver: LogOptions["driver"]): RecordFormat =>
+    driver === "local" ? local : (json ??= jsonFormat(createJsonScan()));
   return {
     open: (options) =>
       openLogFile(options, {
-        format: formats[options.driver],
+        format: formatOf(options.driver),
         calls,
         nowNano: deps.nowNano,
         onProblem: (error) => deps.onProblem(options.path, error),
       }),
-    reader: (options, writer) => createLogReader(options.path, formats[options.driver], writer, deps.nowNano),
+    reader: (options, writer) => createLogReader(options.path, formatOf(options.driver), writer, deps.nowNano),
   };
 }

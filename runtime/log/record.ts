@@ -1,6 +1,8 @@
 // What the two file formats of container logs have in common: how records are made, found and read. json_record.ts and
 // local_record.ts implement it; log_file.ts and log_reader.ts use it and know neither.
 
+import type { DecodeSelection } from "./json_scan.ts";
+
 export type LogStream = 1 | 2;
 
 /** Makes records in a buffer that is shared by all logs of the daemon: only valid within one turn of the event loop. */
@@ -9,6 +11,12 @@ export interface RecordEncoder {
   begin(stream: LogStream, timeNano: bigint): void;
   /** Adds the record for bytes [from, to) of `source`, at most MAX_RECORD_BYTES of them. */
   add(source: Uint8Array, from: number, to: number): void;
+  /**
+   * Adds the records of whole lines of `source` from `from` on, quickly; null for a format that has no such way. Stops at
+   * `stopBytes` of output; and before a line that it leaves to `add`, so that nothing may have been taken. `source` stays
+   * the same from `begin` on. Returns how far it came.
+   */
+  readonly addLines: ((source: Uint8Array, from: number, stopBytes: number) => number) | null;
   /** The bytes made since `begin` or `drop`. */
   bytes(): Uint8Array;
   /** Forgets them, goes on with the same stream and the time of the last record. */
@@ -36,10 +44,20 @@ export interface RawRecord {
 
 export type TakeRaw = (record: RawRecord) => void;
 
+/** Takes many records at once, as the bytes that a reader gives out. */
+export interface BulkTaker {
+  /** null: take them one by one now. */
+  what(): DecodeSelection | null;
+  /** Whole records of one stream, or framed; a view. */
+  put(stream: LogStream, bytes: Uint8Array): void;
+  /** A record past `until` has come. */
+  end(): void;
+}
+
 /** Turns file bytes back into records. One decoder reads one file from a record's start to its end. */
 export interface RecordDecoder {
   /** Gives every whole record of `block` to `take`, in order; keeps a cut one for the next block. Skips what is corrupt. */
-  feed(block: Uint8Array, take: TakeRaw): void;
+  feed(block: Uint8Array, take: TakeRaw, bulk?: BulkTaker | null): void;
 }
 
 /** Reads file bytes at an offset; fewer than asked only at the end. */

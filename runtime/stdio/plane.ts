@@ -18,10 +18,11 @@ export interface StdioClient {
   stdout: boolean;
   stderr: boolean;
   /**
-   * Takes ownership of the bytes, which other clients share: not to be changed. A promise means: wait with the next chunk of
-   * this stream until it settles. A rejection drops the client.
+   * Takes ownership of the bytes, which other clients share: not to be changed. `framed`: the same behind the eight bytes of
+   * a stream without terminal, in one piece. A promise means: wait with the next chunk of this stream until it settles. A
+   * rejection drops the client.
    */
-  write(stream: LogStream, bytes: Uint8Array): Promise<void> | void;
+  write(stream: LogStream, bytes: Uint8Array, framed: Uint8Array): Promise<void> | void;
   /** Nothing more will come. A promise: until everything was delivered. */
   end(): Promise<void> | void;
 }

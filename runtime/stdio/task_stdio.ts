@@ -21,6 +21,8 @@ const LATE_BYTES = 2 * PIPE_BYTES;
 /** A terminal that no process has open reads EIO, until one opens it again (an init system does): looked at this often. */
 const TERMINAL_RETRY_MS = 250;
 
+const FRAME_HEAD_BYTES = 8;
+
 export interface TaskStdioDeps {
   poller: Poller;
   /** Shared by all tasks, used within one turn. */
@@ -189,13 +191,13 @@ export class TaskStdio implements Stdio {
 
   #deal(source: Source, shared: Uint8Array): void {
     const waits: Promise<void>[] = [];
-    let bytes: Uint8Array | null = null;
+    let framed: Uint8Array | null = null;
     for (const receiver of this.#receivers) {
       const { client } = receiver;
       if (!(source.stream === 1 ? client.stdout : client.stderr)) continue;
       // One copy for all of them: the buffer serves the next chunk, and clients queue.
-      bytes ??= shared.slice();
-      const wait = this.#give(receiver, source.stream, bytes);
+      framed ??= frame(source.stream, shared);
+      const wait = this.#give(receiver, source.stream, framed);
       if (wait) waits.push(wait);
     }
     // WHY not after exit: what the pipes still hold is bounded by their size, and the log must not wait for a client. What
@@ -207,12 +209,12 @@ export class TaskStdio implements Stdio {
     void Promise.all(waits).then(() => this.#resume(source));
   }
 
-  #give(receiver: Receiver, stream: LogStream, bytes: Uint8Array): Promise<void> | null {
+  #give(receiver: Receiver, stream: LogStream, framed: Uint8Array): Promise<void> | null {
     const drop = (): void => {
       this.#receivers.delete(receiver);
     };
     try {
-      const taken = receiver.client.write(stream, bytes);
+      const taken = receiver.client.write(stream, framed.subarray(FRAME_HEAD_BYTES), framed);
       if (!taken) return null;
       const settled = Promise.race([taken, receiver.removed]).then(undefined, drop);
       receiver.pending = settled;
@@ -309,4 +311,13 @@ export class TaskStdio implements Stdio {
     this.#stdin?.watch.close();
     this.#stdinCopy?.close();
   }
+}
+
+/** A copy behind the head that http/multiplex draws: stream, three zeros, big-endian length. */
+function frame(stream: LogStream, bytes: Uint8Array): Uint8Array {
+  const framed = new Uint8Array(FRAME_HEAD_BYTES + bytes.length);
+  framed[0] = stream;
+  new DataView(framed.buffer).setUint32(4, bytes.length);
+  framed.set(bytes, FRAME_HEAD_BYTES);
+  return framed;
 }

@@ -1,8 +1,8 @@
 // Routes of containers that stream: wait, attach, logs; and those whose service is still to come.
 import { type Context, Hono } from "hono";
-import type { AttachOptions, Engine, LogChunk, LogQuery, WaitCondition } from "../engine/mod.ts";
+import type { AttachOptions, Engine, LogQuery, WaitCondition } from "../engine/mod.ts";
 import { invalid, notImplemented } from "../errors.ts";
-import { encodeFrame, encodeLineFrames } from "../http/multiplex.ts";
+import { encodeFrame } from "../http/multiplex.ts";
 import { streamOf } from "../http/streaming.ts";
 import type { Log } from "../log.ts";
 import { type AppEnv, isAtLeast } from "./app_env.ts";
@@ -109,9 +109,9 @@ function tailParam(c: Context<AppEnv>): number | null {
 
 const STDERR = 2;
 
-async function* logBody(chunks: AsyncIterable<LogChunk>, isFramed: boolean): AsyncIterable<Uint8Array> {
+async function* logBody(chunks: AsyncIterable<Uint8Array>, isFramed: boolean): AsyncIterable<Uint8Array> {
   try {
-    for await (const { bytes, stream } of chunks) yield isFramed ? encodeLineFrames(stream, bytes) : bytes;
+    yield* chunks;
   } catch (error) {
     const text = new TextEncoder().encode(
       `Error grabbing logs: ${error instanceof Error ? error.message : String(error)}\n`,

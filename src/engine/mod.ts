@@ -86,12 +86,6 @@ export interface LogQuery {
   details: boolean;
 }
 
-/** A piece of log output as it goes to the client: already with timestamp and details, its newline kept. */
-export interface LogChunk {
-  stream: 1 | 2;
-  bytes: Uint8Array;
-}
-
 export interface ContainerSizes {
   rwBytes: number;
   rootFsBytes: number;
@@ -171,11 +165,12 @@ export interface Containers {
     nameOrID: string,
     options: AttachOptions,
   ): Promise<{ hasTerminal: boolean; run(stream: ByteStream): Promise<void> }>;
+  /** `chunks` are as the client gets them: each record with timestamp and details, without a terminal framed. */
   logs(
     nameOrID: string,
     query: LogQuery,
     signal: AbortSignal,
-  ): Promise<{ hasTerminal: boolean; chunks: AsyncIterable<LogChunk> }>;
+  ): Promise<{ hasTerminal: boolean; chunks: AsyncIterable<Uint8Array> }>;
   /** Makes an image of a container's changes; its ID. */
   commit(nameOrID: string, request: CommitRequest, signal: AbortSignal): Promise<string>;
   top(nameOrID: string, psArgs: string): Promise<TopTable>;

@@ -4,8 +4,6 @@
 
 const FRAME_HEAD_BYTES = 8;
 
-const NEWLINE = 10;
-
 /** The eight bytes before a piece of `length` bytes. */
 export function frameHead(stream: 1 | 2, length: number): Uint8Array {
   const head = new Uint8Array(FRAME_HEAD_BYTES);
@@ -19,26 +17,6 @@ export function encodeFrame(stream: 1 | 2, bytes: Uint8Array): Uint8Array<ArrayB
   setHead(frame, 0, stream, bytes.length);
   frame.set(bytes, FRAME_HEAD_BYTES);
   return frame;
-}
-
-/**
- * One frame for each line. COMPAT: docker-py's `logs(stream=True)` and others give their users one item for each frame, and
- * Docker sends logs line by line.
- */
-export function encodeLineFrames(stream: 1 | 2, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  let lines = bytes.length > 0 && bytes[bytes.length - 1] !== NEWLINE ? 1 : 0;
-  for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
-  const frames = new Uint8Array(bytes.length + lines * FRAME_HEAD_BYTES);
-  let to = 0;
-  for (let from = 0; from < bytes.length;) {
-    const newline = bytes.indexOf(NEWLINE, from);
-    const end = newline < 0 ? bytes.length : newline + 1;
-    setHead(frames, to, stream, end - from);
-    frames.set(bytes.subarray(from, end), to + FRAME_HEAD_BYTES);
-    to += FRAME_HEAD_BYTES + end - from;
-    from = end;
-  }
-  return frames;
 }
 
 function setHead(into: Uint8Array, at: number, stream: 1 | 2, length: number): void {

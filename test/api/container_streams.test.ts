@@ -1,7 +1,7 @@
 // wait, attach (raw and WebSocket) and logs on a real socket over a fake engine.
 import { describe, expect, test } from "bun:test";
 import { createApp } from "../../src/api/app.ts";
-import type { AttachOptions, ByteStream, Containers, LogChunk, LogQuery } from "../../src/engine/mod.ts";
+import type { AttachOptions, ByteStream, Containers, LogQuery } from "../../src/engine/mod.ts";
 import { conflict } from "../../src/errors.ts";
 import { fakeEngine, fakeRecord } from "../support/fake_engine.ts";
 import { eventually, exchange, quietLog, RawClient, serve, type TestServer } from "../support/raw_http.ts";
@@ -219,7 +219,7 @@ describe("attach", () => {
 describe("logs", () => {
   const text = (words: string) => new TextEncoder().encode(words);
 
-  function logging(chunks: () => AsyncIterable<LogChunk>, hasTerminal = false) {
+  function logging(chunks: () => AsyncIterable<Uint8Array>, hasTerminal = false) {
     const seen: { query?: LogQuery; signal?: AbortSignal } = {};
     const logs: Containers["logs"] = async (_, query, signal) => {
       seen.query = query;
@@ -228,20 +228,20 @@ describe("logs", () => {
     };
     return { logs, seen };
   }
-  async function* two(): AsyncIterable<LogChunk> {
-    yield { stream: 1, bytes: text("out\n") };
-    yield { stream: 2, bytes: text("err\n") };
+  async function* two(): AsyncIterable<Uint8Array> {
+    yield text("out\n");
+    yield text("err\n");
   }
   const unchunked = (reply: string) =>
     body(reply)
       .replace(/(^|\r\n)[0-9a-f]+\r\n/g, "")
       .replace(/\r\n$/, "");
 
-  test("without a terminal lines are framed, with one they are raw", async () => {
+  test("the bytes are the engine's, and the content type says whether they are framed", async () => {
     await using framed = await serveContainers(logging(two));
     const reply = await exchange(framed, request("GET", "/containers/web/logs?stdout=1&stderr=1", CLOSE));
     expect(reply).toContain("Content-Type: application/vnd.docker.multiplexed-stream\r\n");
-    expect(unchunked(reply)).toBe("\x01\0\0\0\0\0\0\x04out\n\x02\0\0\0\0\0\0\x04err\n");
+    expect(unchunked(reply)).toBe("out\nerr\n");
     await using raw = await serveContainers(logging(two, true));
     const other = await exchange(raw, request("GET", "/containers/web/logs?stdout=1", CLOSE));
     expect(other).toContain("Content-Type: application/vnd.docker.raw-stream\r\n");
@@ -288,7 +288,7 @@ describe("logs", () => {
   test("the head leaves before the first line, and a follower that leaves is noticed", async () => {
     const { logs, seen } = logging(async function* () {
       await new Promise(() => {});
-      yield { stream: 1 as const, bytes: text("never") };
+      yield text("never");
     });
     await using server = await serveContainers({ logs });
     const client = await RawClient.open(server.socket);
@@ -301,7 +301,7 @@ describe("logs", () => {
   test("a client that half-closes still gets stored lines", async () => {
     const { logs, seen } = logging(async function* () {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      yield { stream: 1 as const, bytes: text("late\n") };
+      yield text("late\n");
     });
     await using server = await serveContainers({ logs });
     using client = await RawClient.open(server.socket);
@@ -314,11 +314,11 @@ describe("logs", () => {
   test("a failure on the way is told on stderr", async () => {
     await using server = await serveContainers(
       logging(async function* () {
-        yield { stream: 1 as const, bytes: text("a\n") };
+        yield text("a\n");
         throw new Error("bad file");
       }),
     );
     const reply = await exchange(server, request("GET", "/containers/web/logs?stdout=1", CLOSE));
-    expect(unchunked(reply)).toBe("\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\x1eError grabbing logs: bad file\n");
+    expect(unchunked(reply)).toBe("a\n\x02\0\0\0\0\0\0\x1eError grabbing logs: bad file\n");
   });
 });

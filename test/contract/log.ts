@@ -15,6 +15,7 @@ const ALL: LogRead = {
   tail: null,
   timestamps: false,
   details: false,
+  isFramed: false,
   followUntil: null,
 };
 const START = 1_704_067_200_000_000_000n;

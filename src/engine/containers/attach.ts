@@ -135,7 +135,7 @@ async function attach(
   const remove = target.slot.attach({
     stdout: options.stdout,
     stderr: options.stderr,
-    write: (stream, bytes) => outlet.write(stream, bytes),
+    write: (_, bytes, framed) => outlet.write(bytes, framed),
     end: () => outlet.end(),
   });
   try {
@@ -162,8 +162,8 @@ function replay(target: AttachTarget, options: AttachOptions, gone: AbortSignal)
     bytes: writer?.tail(stream).slice() ?? new Uint8Array(0),
   }));
   const { stderr, stdout } = options;
-  const all = { sinceNano: null, untilNano: null, tail: null, timestamps: false, details: false, followUntil: null };
-  const stored = target.reader()?.read({ stdout, stderr, ...all }, gone);
+  const all = { sinceNano: null, untilNano: null, tail: null, timestamps: false, details: false };
+  const stored = target.reader()?.read({ stdout, stderr, ...all, isFramed: false, followUntil: null }, gone);
   return (async function* (): AsyncGenerator<Piece> {
     if (stored) yield* stored;
     for (const piece of tails) if (piece.bytes.length > 0 && (piece.stream === 1 ? stdout : stderr)) yield piece;
@@ -220,7 +220,7 @@ class Outlet implements Disposable {
   /** Settles when the last byte was delivered after end(), or the client has gone. */
   readonly ended: Promise<void>;
   readonly #abort = new AbortController();
-  #queue: Piece[] = [];
+  #queue: Uint8Array[] = [];
   #queuedBytes = 0;
   #isEnding = false;
   #isReplaying = false;
@@ -238,10 +238,10 @@ class Outlet implements Disposable {
   }
 
   /** Live output. The promise settles when there is room again. */
-  write(stream: 1 | 2, bytes: Uint8Array): Promise<void> | void {
+  write(bytes: Uint8Array, framed: Uint8Array): Promise<void> | void {
     if (this.gone.aborted) return;
-    this.#queue.push({ stream, bytes });
-    this.#queuedBytes += bytes.length;
+    this.#queue.push(this.isFramed ? framed : bytes);
+    this.#queuedBytes += (this.isFramed ? framed : bytes).length;
     void this.#pump();
     if (this.#queuedBytes > QUEUE_BYTES) return new Promise((resolve) => this.#onRoom.push(resolve));
   }
@@ -278,10 +278,10 @@ class Outlet implements Disposable {
     this.#isPumping = true;
     try {
       for (;;) {
-        const piece = this.#queue.shift();
-        if (!piece || this.gone.aborted) break;
-        await this.#send(piece);
-        this.#queuedBytes -= piece.bytes.length;
+        const bytes = this.#queue.shift();
+        if (!bytes || this.gone.aborted) break;
+        await this.client.write(bytes);
+        this.#queuedBytes -= bytes.length;
         if (this.#queuedBytes <= QUEUE_BYTES / 2) this.#makeRoom();
       }
     } catch {

@@ -1,9 +1,9 @@
 // Container logs: which driver and options a container gets (checked at create), where its log lies, and reading it for the
 // API. The writing is the runtime's (runtime/log).
 import { join } from "node:path";
-import type { LogOptions, LogReader } from "../../../runtime/log/mod.ts";
+import type { LogOptions, LogPiece, LogReader } from "../../../runtime/mod.ts";
 import { invalid, notImplemented } from "../../errors.ts";
-import type { LogChunk, LogQuery } from "../mod.ts";
+import type { LogQuery } from "../mod.ts";
 
 /** HostConfig.LogConfig, its defaults filled in. */
 export interface LogConfig {
@@ -84,18 +84,25 @@ export function logPath(id: string, directory: string, type: string): string {
 
 /**
  * A container's log as the route sends it. Throws notImplemented when the driver keeps none. `ended` settles when the run
- * that goes on now is logged to its last byte (AttachSlot.ended).
+ * that goes on now is logged to its last byte (AttachSlot.ended). COMPAT: docker-py's `logs(stream=True)` and others give
+ * their users one item for each frame, and Docker sends a frame for each record.
  */
 export function readLogs(
   reader: LogReader | null,
   query: LogQuery,
-  ended: Promise<void>,
+  { ended, isFramed }: { ended: Promise<void>; isFramed: boolean },
   signal: AbortSignal,
-): AsyncIterable<LogChunk> {
+): AsyncIterable<Uint8Array> {
   if (!reader) throw notImplemented("configured logging driver does not support reading");
   const { details, follow, sinceNano, stderr, stdout, tail, timestamps, untilNano } = query;
   const followUntil = follow ? ended : null;
-  return reader.read({ details, followUntil, sinceNano, stderr, stdout, tail, timestamps, untilNano }, signal);
+  return bytesOf(
+    reader.read({ details, followUntil, isFramed, sinceNano, stderr, stdout, tail, timestamps, untilNano }, signal),
+  );
+}
+
+async function* bytesOf(pieces: AsyncIterable<LogPiece>): AsyncIterable<Uint8Array> {
+  for await (const { bytes } of pieces) yield bytes;
 }
 
 /** `10m`, `1.5 GB`, `1024`: powers of 1024, as go-units' RAMInBytes; null for what is none. */

@@ -1,7 +1,7 @@
 // Reading a container: attach and logs, with the checks that come before either. What they do is attach.ts and logs.ts.
 import type { LogReader } from "../../../runtime/mod.ts";
 import { conflict } from "../../errors.ts";
-import type { AttachOptions, ByteStream, LogChunk, LogQuery } from "../mod.ts";
+import type { AttachOptions, ByteStream, LogQuery } from "../mod.ts";
 import { prepareAttach } from "./attach.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { logOptionsOf } from "./log_of.ts";
@@ -41,16 +41,15 @@ export function logs(
   nameOrID: string,
   query: LogQuery,
   signal: AbortSignal,
-): { hasTerminal: boolean; chunks: AsyncIterable<LogChunk> } {
+): { hasTerminal: boolean; chunks: AsyncIterable<Uint8Array> } {
   const live = deps.registry.get(nameOrID);
   const { status } = live.record.state;
   if (status === "dead" || status === "removing") {
     throw conflict("can not get logs from container which is dead or marked for removal");
   }
-  return {
-    hasTerminal: live.record.config.Tty,
-    chunks: readLogs(readerOf(deps, live), query, live.slot.ended, signal),
-  };
+  const hasTerminal = live.record.config.Tty;
+  const { ended } = live.slot;
+  return { hasTerminal, chunks: readLogs(readerOf(deps, live), query, { isFramed: !hasTerminal, ended }, signal) };
 }
 
 function readerOf(deps: ContainersDeps, live: Live): LogReader | null {

@@ -1,6 +1,6 @@
 // The eight-byte framing.
 import { expect, test } from "bun:test";
-import { encodeFrame, encodeLineFrames, frameHead } from "../../../src/http/multiplex.ts";
+import { encodeFrame, frameHead } from "../../../src/http/multiplex.ts";
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -8,15 +8,4 @@ test("a frame is stream, three zeros, big-endian length, bytes", () => {
   expect([...encodeFrame(2, encode("hi"))]).toEqual([2, 0, 0, 0, 0, 0, 0, 2, 0x68, 0x69]);
   expect([...frameHead(1, 0x01020304)]).toEqual([1, 0, 0, 0, 1, 2, 3, 4]);
   expect([...frameHead(1, 0xfffffffe)]).toEqual([1, 0, 0, 0, 255, 255, 255, 254]);
-});
-
-test("lines get a frame each, the last without newline too", () => {
-  const frames = (text: string): number[] => [...encodeLineFrames(1, encode(text))];
-  expect(frames("a\n\nbc")).toEqual([
-    ...encodeFrame(1, encode("a\n")),
-    ...encodeFrame(1, encode("\n")),
-    ...encodeFrame(1, encode("bc")),
-  ]);
-  expect(frames("a\n")).toEqual([...encodeFrame(1, encode("a\n"))]);
-  expect(frames("")).toEqual([]);
 });

@@ -33,7 +33,7 @@ class FakeStdio implements Stdio {
   give(stream: 1 | 2, text: string): (Promise<void> | void)[] {
     return [...this.clients]
       .filter((client) => (stream === 1 ? client.stdout : client.stderr))
-      .map((client) => client.write(stream, encode(text)));
+      .map((client) => client.write(stream, encode(text), encodeFrame(stream, encode(text))));
   }
   put(stream: 1 | 2, text: string): void {
     void this.give(stream, text);

@@ -67,7 +67,7 @@ test("a driver that keeps no log cannot be read", () => {
     timestamps: false,
     details: false,
   };
-  expect(() => readLogs(null, query, Promise.resolve(), new AbortController().signal)).toThrow(
-    "configured logging driver does not support reading",
-  );
+  expect(() =>
+    readLogs(null, query, { ended: Promise.resolve(), isFramed: true }, new AbortController().signal),
+  ).toThrow("configured logging driver does not support reading");
 });

@@ -1,11 +1,11 @@
 // The json-file record: what collectors parse, byte for byte, and reading it back.
 import { expect, test } from "bun:test";
 import { jsonFormat } from "../../../../runtime/log/json_record.ts";
+import { createJsonScan } from "../../../../runtime/log/json_scan.ts";
 import type { LogStream } from "../../../../runtime/log/record.ts";
 import { parseTimeText, toTimeText } from "../../../../runtime/log/time_text.ts";
 
-const scratch = new Uint8Array(512 << 10);
-const format = jsonFormat(scratch);
+const format = jsonFormat(createJsonScan());
 const AT = 1_704_067_200_000_000_000n;
 
 function encodeRecord(bytes: Uint8Array, stream: LogStream = 1, attributes: Record<string, string> = {}): string {
