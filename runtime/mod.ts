@@ -39,7 +39,8 @@ export { createCopySnapshotter } from "./snapshot/copy.ts";
 export { type Found, look, lookAtTarget, lookUpOwner } from "./files/look.ts";
 export { checkBeneath, findMount } from "./files/source.ts";
 export { type CopyPath, parseCopyPath } from "./files/names.ts";
-export { pack } from "./files/pack.ts";
+export { type Change, changes } from "./files/changes.ts";
+export { pack, packRoot } from "./files/pack.ts";
 export { unpack } from "./files/unpack.ts";
 export { canOverlay, createOverlaySnapshotter } from "./snapshot/overlay.ts";
 export type { Snapshotter } from "./snapshot/snapshotter.ts";
@@ -124,8 +125,12 @@ export interface Task extends Disposable {
   resize(rows: number, columns: number): void;
   /** Drops the shim's own writer of stdin: the workload reads EOF once ours is closed too. */
   dropStdin(): void;
+  /** The interfaces of its network namespace by name, without the loopback; null once process 1 has ended. */
+  interfaces(): Map<string, InterfaceCounters> | null;
   /** What process 1 sees from its root on; null once that has ended. Stays open beyond its end, without what was mounted. */
   openFiles(): FileTree | null;
+  /** Its root file system alone, without what is mounted in it; null once process 1 has ended. */
+  openRoot(): FileTree | null;
 }
 
 export interface Cgroup {
@@ -152,8 +157,17 @@ export interface Cgroup {
   remove(): Promise<void>;
 }
 
+/** One line of a cgroup's block I/O counters: bytes, or operations. */
+export interface BlockCounter {
+  major: number;
+  minor: number;
+  op: string;
+  value: number;
+}
+
 /** Counters in the units of the Engine API: nanoseconds and bytes. */
 export interface CgroupStats {
+  version: 1 | 2;
   cpuTotalNs: number;
   cpuKernelNs: number;
   cpuUserNs: number;
@@ -166,7 +180,21 @@ export interface CgroupStats {
   memoryStats: Record<string, number>;
   pidsCurrent: number;
   pidsLimit: number | null;
-  blockIO: { major: number; minor: number; op: string; bytes: number }[];
+  blockBytes: BlockCounter[];
+  /** v1. */
+  blockOperations: BlockCounter[] | null;
+}
+
+/** What has gone through a network interface since it was made. */
+export interface InterfaceCounters {
+  rxBytes: number;
+  rxPackets: number;
+  rxErrors: number;
+  rxDropped: number;
+  txBytes: number;
+  txPackets: number;
+  txErrors: number;
+  txDropped: number;
 }
 
 export interface LaunchRequest {
@@ -212,6 +240,8 @@ export interface ExecTask extends Disposable {
 
 export interface Runtime {
   readonly facts: HostFacts;
+  /** What all CPUs together have spent since the machine was started, idle time included. */
+  cpuTimes(): { totalNs: number; onlineCpus: number };
   /** Answers once the workload's execve has succeeded; throws LaunchError otherwise, with nothing left behind. */
   launch(request: LaunchRequest): Promise<Task>;
   /** Finds a task again after a restart. When it has ended, `exited` is already settled from its exit file. */

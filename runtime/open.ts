@@ -1,6 +1,7 @@
 // openRuntime(): the Runtime of runtime/mod.ts on the real kernel.
 import { readFileSync } from "node:fs";
 import { createCgroup, openCgroup } from "./cgroup/cgroup.ts";
+import { readCpuTimes } from "./cpu_times.ts";
 import { readHostFacts } from "./facts.ts";
 import { exec } from "./launch/exec_launch.ts";
 import { type CgroupDriver, isKernelAtLeast, type LaunchHost } from "./launch/host.ts";
@@ -47,6 +48,7 @@ export function openRuntime(options: RuntimeOptions): Runtime {
   };
   return {
     facts,
+    cpuTimes: () => readCpuTimes(),
     launch: (request) => launch(host, request),
     regain: (record) => regain(host, record),
     endStrays: (strays) => endStrays(host, strays),

@@ -72,6 +72,8 @@ export const EXEC_KEPT_MS = 5 * 60_000;
 export const EXEC_RESIZE_WAIT_MS = 10_000;
 /** A copy into a container that does not run keeps it from starting: it ends when no byte of it came in this time. */
 export const COPY_IDLE_MS = 120_000;
+/** From one sample of a container's counters to the next, while somebody listens: Docker's pace. */
+export const STATS_PERIOD_MS = 1_000;
 /** Containers started at once when the engine starts: more would only queue on the same disk and CPUs. */
 export const STARTS_AT_ONCE = 8;
 /** At boot: what compose wants to be healthy or through before another starts is waited for this long, then no more. */

@@ -38,6 +38,7 @@ const IN_VM: readonly string[] = [
   "./test/e2e/limits.test.ts",
   "./test/e2e/cdi.test.ts",
   "./test/e2e/run.test.ts",
+  "./test/e2e/stats.test.ts",
 ];
 
 const STAGES: readonly Stage[] = [

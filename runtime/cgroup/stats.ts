@@ -1,6 +1,6 @@
 // Counters of a cgroup, both versions, in the units of the Engine API. Every file may be missing (a controller that is not
 // mounted, an older kernel): what it would have told is then zero or null.
-import type { CgroupStats } from "../mod.ts";
+import type { BlockCounter, CgroupStats } from "../mod.ts";
 import { readControl } from "./files.ts";
 
 /** Values at and above this are v1's way to say "no limit": LONG_MAX rounded down to a page of 4 to 64 KiB. */
@@ -17,8 +17,13 @@ export function readStatsV1(directory: (controller: string) => string | null): C
   const times = parseKeyed(read("cpuacct", "stat"));
   const cpu = parseKeyed(read("cpu", "stat"));
   const perCpu = read("cpuacct", "usage_percpu").trim();
-  const throttle = parseBlockIO(read("blkio", "throttle.io_service_bytes_recursive"));
+  const blockIO = (counter: string): BlockCounter[] => {
+    // What no limit is set on is counted by the scheduler alone, where it is one that counts.
+    const throttled = parseBlockIO(read("blkio", `throttle.${counter}_recursive`));
+    return throttled.length > 0 ? throttled : parseBlockIO(read("blkio", `bfq.${counter}_recursive`));
+  };
   return {
+    version: 1,
     cpuTotalNs: number(read("cpuacct", "usage")),
     cpuKernelNs: (times["system"] ?? 0) * NS_PER_TICK,
     cpuUserNs: (times["user"] ?? 0) * NS_PER_TICK,
@@ -35,7 +40,8 @@ export function readStatsV1(directory: (controller: string) => string | null): C
     memoryStats: parseKeyed(read("memory", "stat")),
     pidsCurrent: number(read("pids", "current")),
     pidsLimit: parseLimit(read("pids", "max")),
-    blockIO: throttle.length > 0 ? throttle : parseBlockIO(read("blkio", "bfq.io_service_bytes_recursive")),
+    blockBytes: blockIO("io_service_bytes"),
+    blockOperations: blockIO("io_serviced"),
   };
 }
 
@@ -44,6 +50,7 @@ export function readStatsV2(directory: string): CgroupStats {
   const cpu = parseKeyed(read("cpu.stat"));
   const peak = read("memory.peak");
   return {
+    version: 2,
     cpuTotalNs: (cpu["usage_usec"] ?? 0) * 1000,
     cpuKernelNs: (cpu["system_usec"] ?? 0) * 1000,
     cpuUserNs: (cpu["user_usec"] ?? 0) * 1000,
@@ -60,7 +67,8 @@ export function readStatsV2(directory: string): CgroupStats {
     memoryStats: parseKeyed(read("memory.stat")),
     pidsCurrent: number(read("pids.current")),
     pidsLimit: parseLimit(read("pids.max")),
-    blockIO: parseIOStat(read("io.stat")),
+    blockBytes: parseIOStat(read("io.stat")),
+    blockOperations: null,
   };
 }
 
@@ -84,24 +92,24 @@ export function parseLimit(text: string): number | null {
 }
 
 /** v1: `8:0 Read 4096` lines, and a `Total 4096` without a device, which is left out. */
-export function parseBlockIO(text: string): CgroupStats["blockIO"] {
-  return [...text.matchAll(/^(\d+):(\d+) (\w+) (\d+)$/gm)].map(([, major, minor, op, bytes]) => ({
+export function parseBlockIO(text: string): BlockCounter[] {
+  return [...text.matchAll(/^(\d+):(\d+) (\w+) (\d+)$/gm)].map(([, major, minor, op, value]) => ({
     major: Number(major),
     minor: Number(minor),
     op: op ?? "",
-    bytes: Number(bytes),
+    value: Number(value),
   }));
 }
 
 /** v2: `8:0 rbytes=4096 wbytes=0 rios=1 …` lines. */
-export function parseIOStat(text: string): CgroupStats["blockIO"] {
+export function parseIOStat(text: string): BlockCounter[] {
   return [...text.matchAll(/^(\d+):(\d+) (.*)$/gm)].flatMap(([, major, minor, rest = ""]) =>
     [
       ["read", "rbytes"],
       ["write", "wbytes"],
     ].flatMap(([op = "", key]) => {
-      const bytes = new RegExp(`\\b${key}=(\\d+)`).exec(rest)?.[1];
-      return bytes === undefined ? [] : [{ major: Number(major), minor: Number(minor), op, bytes: Number(bytes) }];
+      const value = new RegExp(`\\b${key}=(\\d+)`).exec(rest)?.[1];
+      return value === undefined ? [] : [{ major: Number(major), minor: Number(minor), op, value: Number(value) }];
     }),
   );
 }

@@ -1,4 +1,4 @@
-// A file or a directory of a container as a tar stream: `docker cp` out. The container may be running: each directory is
+// A file or a directory of a container as a tar stream: `docker cp` out, and the whole of it, `docker export`. The container may be running: each directory is
 // read by a descriptor, each name is opened once (O_PATH, never following a link) and only then looked at and read, so
 // that neither a link nor a device that is swapped in meanwhile leads out of the container.
 import { read } from "node:fs";
@@ -57,6 +57,14 @@ export async function* pack(found: Found, options: PackOptions): AsyncGenerator<
   using top = found;
   const { base } = top;
   yield* packer.entry(top.fd, base, base === "/" ? "/" : `${base}/`);
+  yield* packer.rest();
+  yield packer.take(tarEnd());
+}
+
+/** Everything below a directory, by names relative to it. The descriptor (not O_PATH) stays the caller's. */
+export async function* packRoot(root: Fd, options: PackOptions): AsyncGenerator<Uint8Array> {
+  using packer = new Packer(options);
+  packer.enter(reopen(root, O.RDONLY | O.DIRECTORY), "");
   yield* packer.rest();
   yield packer.take(tarEnd());
 }
@@ -126,8 +134,13 @@ class Packer implements Disposable {
     if (depth >= MAX_DEPTH) throw new Error(`cannot copy a tree that is more than ${MAX_DEPTH} directories deep`);
     const directory = this.#tryOpen(file, header.path, O.RDONLY | O.DIRECTORY);
     if (directory === null) return;
-    this.#levels.push({ directory, names: eachName(directory), prefix });
+    this.enter(directory, prefix);
     this.#add(tarHeader(header));
+  }
+
+  /** Takes over the descriptor. */
+  enter(directory: Fd, prefix: string): void {
+    this.#levels.push({ directory, names: eachName(directory), prefix });
   }
 
   async *#file(place: Fd, header: TarHeader, status: EntryStatus): AsyncGenerator<Uint8Array> {

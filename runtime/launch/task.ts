@@ -1,15 +1,19 @@
 // A running task in the daemon: descriptors of its streams, pidfds of it and of its shim, and the wait for its end. Made
 // by launch.ts and, after a restart, by regain.ts.
-import type { ExitReport, FileTree, Task, TaskRecord, TaskStreams } from "../mod.ts";
+import { readFileSync } from "node:fs";
+import { errnoOf } from "../cgroup/files.ts";
+import { parseInterfaces } from "../net/counters.ts";
+import type { ExitReport, FileTree, InterfaceCounters, Task, TaskRecord, TaskStreams } from "../mod.ts";
 import { SyscallError } from "../errors.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
-import { O, openPath } from "../sys/file.ts";
+import { O, openAt, openPath } from "../sys/file.ts";
 import { SIGNAL, signalPidfd } from "../sys/process.ts";
 import { setWindowSize } from "../sys/tty.ts";
 import { type ExitWatch, readExitFile, unseenExit, watchExitPipe } from "./exit.ts";
 import type { LaunchCgroup } from "./host.ts";
 import { fileTree } from "./stopped_files.ts";
+import { openRootMount } from "./view.ts";
 
 const SIGUSR2 = 12;
 
@@ -82,6 +86,19 @@ export class RunningTask implements Task {
     if (this.#shim?.pidfd.isOpen && !this.#hasEnded) signalPidfd(this.#shim.pidfd, SIGNAL.USR1);
   }
 
+  interfaces(): Map<string, InterfaceCounters> | null {
+    try {
+      // A view of that process's network namespace, for whoever reads it: nobody has to go there.
+      const text = readFileSync(`/proc/${this.pid}/net/dev`, "latin1");
+      return this.isThere() ? parseInterfaces(text) : null;
+    } catch (error) {
+      const errno = errnoOf(error);
+      // EINVAL: it has ended, and its namespaces are gone before its number is.
+      if (errno === E.ENOENT || errno === E.ESRCH || errno === E.EINVAL) return null;
+      throw new SyscallError("read", errno, { file: `/proc/${this.pid}/net/dev` });
+    }
+  }
+
   openFiles(): FileTree | null {
     try {
       const root = openPath(`/proc/${this.pid}/root`, O.RDONLY | O.DIRECTORY);
@@ -89,6 +106,19 @@ export class RunningTask implements Task {
       if (this.isThere()) return fileTree(root);
       root.close();
       return null;
+    } catch (error) {
+      if (error instanceof SyscallError && (error.errno === E.ENOENT || error.errno === E.ESRCH)) return null;
+      throw error;
+    }
+  }
+
+  openRoot(): FileTree | null {
+    try {
+      using namespace = openPath(`/proc/${this.pid}/ns/mnt`, O.RDONLY);
+      if (!this.isThere()) return null;
+      using tree = openRootMount(namespace);
+      // Its descriptor is O_PATH.
+      return fileTree(openAt(tree, ".", O.RDONLY | O.DIRECTORY));
     } catch (error) {
       if (error instanceof SyscallError && (error.errno === E.ENOENT || error.errno === E.ESRCH)) return null;
       throw error;

@@ -5,9 +5,10 @@ import { BatchFailure, runBatch } from "../program/batch.ts";
 import { Calls } from "../program/calls.ts";
 import type { KernelFeatures } from "../program/plan.ts";
 import type { Ref } from "../program/program.ts";
-import { lowerOptions, openOverlayAside, viewData } from "../program/rootfs.ts";
+import { lowerOptions, openAside, openOverlayAside, viewData } from "../program/rootfs.ts";
 import { hostArch } from "../sys/arch.ts";
 import { Fd } from "../sys/fd.ts";
+import { CLONE } from "../sys/namespace.ts";
 import { cloneTree, MOUNT_ATTR, MS, newFileSystem, setReadOnly } from "../sys/mount.ts";
 
 const SIG_SETMASK = 2,
@@ -17,7 +18,7 @@ const ALL_SIGNALS = 0xffffffffffffffffn;
 /** Opens paths below it with openInRoot. The upper directory is the topmost *lower* one: nothing can be written. */
 export function openRootfsView(rootfs: Rootfs, features: KernelFeatures): Fd {
   if (rootfs.kind === "directory" || rootfs.lower.length === 0) return openTree(rootfs.upper);
-  if (!features.lowerdirPlus) return openAside(rootfs);
+  if (!features.lowerdirPlus) return openViewAside(rootfs);
   return newFileSystem("overlay", lowerOptions([rootfs.upper, ...absoluteLower(rootfs)]), MOUNT_ATTR.RDONLY);
 }
 
@@ -32,8 +33,22 @@ function openTree(path: string): Fd {
   }
 }
 
+/**
+ * The root of a process's mount namespace as a detached copy of that one mount: what a running container has written,
+ * without what is mounted in it. WHY not a view: two overlays over one upper directory are undefined.
+ */
+export function openRootMount(namespace: Fd): Fd {
+  const title = "copy the mount of a container's root";
+  return runWithSignalsBlocked((calls) =>
+    openAside(calls, title, (tree, failed) => {
+      calls.step("setns", [namespace.number, CLONE.NEWNS], { error: failed, title });
+      calls.cloneTree("/", { recursive: false, title, out: tree, error: failed });
+    }),
+  );
+}
+
 /** With signals blocked, as openAside wants it. */
-function openAside(rootfs: Rootfs): Fd {
+function openViewAside(rootfs: Rootfs): Fd {
   return runWithSignalsBlocked((calls) => openOverlayAside(calls, rootfs.layersDir, MS.RDONLY, viewData(rootfs)));
 }
 

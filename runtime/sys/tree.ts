@@ -194,7 +194,7 @@ export function readAttributes(file: Fd): { name: RawName; value: Uint8Array<Arr
 /** One extended attribute of an open file, up to 64 KiB; null where there is none. */
 export function readAttribute(file: Fd, name: string): Uint8Array<ArrayBuffer> | null {
   const size = syscall("fgetxattr", file.number, name, null, 0);
-  if (size <= 0) return null;
+  if (size < 0) return null;
   const value = alloc(XATTR_LIST_MAX);
   const length = syscall("fgetxattr", file.number, name, value, value.length);
   return length < 0 ? null : value.slice(0, length);

@@ -1,5 +1,6 @@
-// Routes of a container's files: what `docker cp` asks. A path's nature is told in one header, its content is a tar.
+// Routes of a container's files: what `docker cp`, `docker diff` and `docker export` ask. A path's nature is told in one header, its content is a tar.
 import type { Context, Hono } from "hono";
+import type { Change } from "../../runtime/mod.ts";
 import type { Engine, PathStat } from "../engine/mod.ts";
 import { invalid } from "../errors.ts";
 import { streamOf } from "../http/streaming.ts";
@@ -22,6 +23,16 @@ export function containerArchive(app: Hono<AppEnv>, { containers }: Engine): voi
     return streamOf(chunks, { "Content-Type": "application/x-tar", [STAT_HEADER]: statHeader(stat) });
   });
 
+  app.get("/containers/:id{.+}/changes", async (c) => {
+    const found = await containers.changes(c.req.param("id"));
+    return streamOf(changesText(found), { "Content-Type": "application/json" });
+  });
+
+  app.get("/containers/:id{.+}/export", async (c) => {
+    const chunks = await containers.exportFiles(c.req.param("id"));
+    return streamOf(chunks, { "Content-Type": "application/octet-stream" });
+  });
+
   app.put("/containers/:id{.+}/archive", async (c) => {
     const { body, signal } = c.req.raw;
     const options = {
@@ -31,6 +42,25 @@ export function containerArchive(app: Hono<AppEnv>, { containers }: Engine): voi
     await containers.copyIn(c.req.param("id"), pathParam(c), body ?? nothing(), options, signal);
     return empty(200);
   });
+}
+
+const KIND_NUMBERS = { modified: 0, added: 1, deleted: 2 } as const;
+/** Of text that is sent at once. */
+const CHUNK_CHARACTERS = 32 << 10;
+
+/** One JSON array, made as it is sent: a container may have changed a million files. COMPAT: `null` for none. */
+async function* changesText(changes: AsyncIterable<Change>): AsyncGenerator<Uint8Array> {
+  const encoder = new TextEncoder();
+  let text = "";
+  let isEmpty = true;
+  for await (const { path, kind } of changes) {
+    text += `${isEmpty ? "[" : ","}${JSON.stringify({ Path: path.toWellFormed(), Kind: KIND_NUMBERS[kind] })}`;
+    isEmpty = false;
+    if (text.length < CHUNK_CHARACTERS) continue;
+    yield encoder.encode(text);
+    text = "";
+  }
+  yield encoder.encode(`${text}${isEmpty ? "null" : "]"}\n`);
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}

@@ -124,13 +124,6 @@ async function* logBody(chunks: AsyncIterable<Uint8Array>, isFramed: boolean): A
 
 /** Known to the API, and honest about it: none of these is a 404. */
 function notYet(app: Hono<AppEnv>, isExperimental: boolean): void {
-  const refuse = (what: string) => (): never => {
-    throw notImplemented(`${what} is not implemented yet`);
-  };
-  app.get("/containers/:id{.+}/changes", refuse("listing a container's changed files"));
-  app.get("/containers/:id{.+}/export", refuse("exporting a container"));
-  app.get("/containers/:id{.+}/stats", refuse("measuring a container"));
-
   const checkpoints = (): never => {
     if (isExperimental) throw notImplemented("checkpointing a container is not implemented yet");
     throw notImplemented(

@@ -16,6 +16,7 @@ import { updateOfVersion } from "./older_update.ts";
 import { booleanParam, cellsParam, integerParam } from "./params.ts";
 import { empty, json } from "./reply.ts";
 import { since } from "./since.ts";
+import { containerStats } from "./stats.ts";
 
 export interface RouteDeps {
   log: Log;
@@ -26,6 +27,7 @@ export function containersApi(engine: Engine, deps: RouteDeps): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   // The first pattern that matches wins, and {id} may hold slashes: the longer patterns come first.
   containerArchive(app, engine);
+  containerStats(app, engine);
   containerStreams(app, engine, deps.log);
   reading(app, engine, deps);
   lifecycle(app, engine);

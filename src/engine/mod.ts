@@ -1,5 +1,5 @@
 // The engine: services side by side. Routes call these and nothing else; composition is in daemon.ts.
-import type { Runtime } from "../../runtime/mod.ts";
+import type { CgroupStats, Change, InterfaceCounters, Runtime } from "../../runtime/mod.ts";
 import type { Config } from "../config.ts";
 import type { ContainerConfig, ContainerCreate } from "../schema/container.ts";
 import type { ExecCreate, ExecStart } from "../schema/exec.ts";
@@ -103,6 +103,27 @@ export interface TopTable {
   Processes: string[][];
 }
 
+/** A container's counters at one moment. */
+export interface StatsSample {
+  /** ISO 8601 in UTC. */
+  readAt: string;
+  counters: CgroupStats;
+  /** Never more than the machine has. */
+  memoryLimitBytes: number;
+  /** What all CPUs of the machine have spent, and how many there are. */
+  systemCpuNs: number;
+  onlineCpus: number;
+  interfaces: ReadonlyMap<string, InterfaceCounters>;
+}
+
+/** What one client is told: null where the container did not run, or nothing is known from before. */
+export interface StatsFrame {
+  id: string;
+  name: string;
+  sample: StatsSample | null;
+  previous: StatsSample | null;
+}
+
 /** A path in a container, as the header X-Docker-Container-Path-Stat has it. */
 export interface PathStat {
   /** The last component as it was asked for. */
@@ -174,10 +195,20 @@ export interface Containers {
   /** Makes an image of a container's changes; its ID. */
   commit(nameOrID: string, request: CommitRequest, signal: AbortSignal): Promise<string>;
   top(nameOrID: string, psArgs: string): Promise<TopTable>;
+  /** A sample at once. */
+  statsNow(nameOrID: string): StatsFrame;
+  /** A sample with an earlier one to compare it with: takes a second where nobody listens yet. */
+  stats(nameOrID: string, signal: AbortSignal): Promise<StatsFrame>;
+  /** A sample each second until the container is removed; of the newest ones, those that the reader comes for. */
+  followStats(nameOrID: string, signal: AbortSignal): AsyncIterable<StatsFrame>;
   /** Of a container's files, running or not. Throws notFound and invalid. */
   statPath(nameOrID: string, path: string): Promise<PathStat>;
   /** A tar of a file or directory. `chunks` must be read or returned: it holds descriptors open. */
   copyOut(nameOrID: string, path: string): Promise<{ stat: PathStat; chunks: AsyncIterable<Uint8Array> }>;
+  /** What differs from its image, in the order of a walk. Throws notFound and conflict before the first. */
+  changes(nameOrID: string): Promise<AsyncIterable<Change>>;
+  /** A tar of its root file system, without what is mounted in it. Like those of copyOut, `chunks` must be read or returned. */
+  exportFiles(nameOrID: string): Promise<AsyncIterable<Uint8Array>>;
   /** Unpacks a tar (plain, gzip or zstd) into a directory. */
   copyIn(
     nameOrID: string,

@@ -114,6 +114,10 @@ function containers(records: ReturnType<typeof fakeRecord>[], imageOf: (name: st
     copyIn: done,
     commit: async (id) => (await done(id), `sha256:${NEW_ID}`),
     top: async (id) => (await done(id), { Titles: ["PID", "CMD"], Processes: [["1", "sh"]] }),
+    stats: async (id) => ({ id: FAKE_ID, name: (await done(id), id), sample: null, previous: null }),
+    followStats: () => none(),
+    changes: async (id) => (await done(id), none()),
+    exportFiles: async (id) => (await done(id), none()),
     update: async (id) => (await done(id), []),
     sizes: async () => ({ rwBytes: 1, rootFsBytes: 2 }),
     list: async ({ size }) =>
@@ -190,7 +194,10 @@ test.each(recording.commands.map(({ command, requests }) => [command.slice(0, 10
     for (const recorded of requests) {
       if (recorded.request === undefined) continue;
       const [method = "", given = ""] = recorded.request.split(" ");
-      const path = given.replace("<ID>", creates.length > 0 ? NEW_ID : FAKE_ID).replace("<EXECID>", EXEC_ID);
+      const path = given
+        .replace("4f2a9c0d6b1e", FAKE_ID)
+        .replace("<ID>", creates.length > 0 ? NEW_ID : FAKE_ID)
+        .replace("<EXECID>", EXEC_ID);
       const pattern = patternOf(method, path.replace(/^\/v1\.50/, ""));
       const query = new URLSearchParams();
       for (const [name, value] of Object.entries(recorded.query ?? {}))

@@ -24,13 +24,10 @@ const REFUSED: readonly (readonly [start: string, status: number])[] = [
   // Not there yet, or not at all: see docs/API.md.
   ["docker push", 501],
   ["docker build ", 501],
-  ["docker stats", 501],
-  ["timeout 3 docker stats", 501],
-  ["docker diff", 501],
   ["docker import", 501],
-  ["docker export", 501],
   ["docker search", 501],
-  ["docker create --name big", 501],
+  // A volume at `anon`, which is no absolute path: what was recorded came from an engine that does not look.
+  ["docker create --name big", 400],
   // As Docker answers outside a swarm.
   ["docker service", 503],
   ["docker node", 503],
@@ -42,6 +39,9 @@ const REFUSED: readonly (readonly [start: string, status: number])[] = [
 
 /** Ends by a signal that `sleep` as process 1 does not hear: terminal.test.ts has its like. */
 const SKIPPED = "timeout -s INT";
+
+/** A command about every container that runs. */
+const ALL_RUNNING = "docker stats --no-stream";
 
 /** Commands that end when the container does. */
 const WAITING = /^docker (attach|wait|container wait|logs -f|start -a)/;
@@ -168,7 +168,10 @@ describe("the docker CLI asks what it asked of the recording engine, and is answ
       const failures = seen.filter(({ status }) => status >= 400).map(({ status }) => status);
       if (refusal === null) {
         expect(failures).toEqual([]);
-        expect(asked.toSorted()).toEqual(recorded.toSorted());
+        // One for each container that runs: as many as there happen to be.
+        const each = (lines: string[]): string[] =>
+          (command.endsWith(ALL_RUNNING) ? [...new Set(lines)] : lines).toSorted();
+        expect(each(asked)).toEqual(each(recorded));
       } else {
         expect(new Set(failures.filter((status) => status !== 404))).toEqual(new Set([refusal]));
         const bare = (each: string): string => each.replace(/\?.*$/, "");

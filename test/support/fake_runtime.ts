@@ -16,6 +16,7 @@ import type {
   Fd,
   FileTree,
   HostFacts,
+  InterfaceCounters,
   LaunchRequest,
   Rootfs,
   Runtime,
@@ -46,6 +47,23 @@ export const FACTS: HostFacts = {
 };
 
 const NO_STREAMS: TaskStreams = { stdin: null, stdout: null, stderr: null, terminal: null, staging: null };
+export const NO_STATS: CgroupStats = {
+  version: 1,
+  cpuTotalNs: 0,
+  cpuKernelNs: 0,
+  cpuUserNs: 0,
+  perCpuNs: [0, 0],
+  throttling: { periods: 0, throttledPeriods: 0, throttledTimeNs: 0 },
+  memoryUsage: 4096,
+  memoryMaxUsage: 8192,
+  memoryLimit: null,
+  memoryFailCount: 0,
+  memoryStats: {},
+  pidsCurrent: 1,
+  pidsLimit: null,
+  blockBytes: [],
+  blockOperations: [],
+};
 const ENOENT = 2,
   ENOTTY = 25;
 const SIGKILL = 9,
@@ -77,6 +95,10 @@ export class FakeRuntime implements Runtime {
     const task = new FakeTask(this.#nextPid(), argv, this.now, request.bundle, request.hasStdin);
     this.tasks.set(request.bundle.id, task);
     return task;
+  }
+
+  cpuTimes(): { totalNs: number; onlineCpus: number } {
+    return { totalNs: this.now().getTime() * 1e6 * this.facts.cpus, onlineCpus: this.facts.cpus };
   }
 
   async regain(record: TaskRecord): Promise<Task> {
@@ -197,6 +219,17 @@ export class FakeTask extends FakeProcess implements Task {
     };
   }
 
+  openRoot(): FileTree | null {
+    return this.files;
+  }
+
+  /** What its interfaces have counted. */
+  counters = new Map<string, InterfaceCounters>();
+
+  interfaces(): Map<string, InterfaceCounters> | null {
+    return this.counters;
+  }
+
   openFiles(): FileTree | null {
     return this.files;
   }
@@ -232,8 +265,11 @@ export class FakeCgroup implements Cgroup {
     this.updates.push(resources);
     return () => void this.updates.pop();
   }
+  /** How often it was asked for its counters; each time it has used a millisecond more. */
+  asked = 0;
   stats(): CgroupStats {
-    throw new SyscallError("open", ENOENT, { path: this.path });
+    this.asked++;
+    return { ...NO_STATS, cpuTotalNs: this.asked * 1_000_000 };
   }
   oomKills(): number {
     return this.process.isOOMKilled ? 1 : 0;

@@ -135,7 +135,7 @@ function toPathStat({ base, status, linkTarget }: Found): PathStat {
 }
 
 /** The same chunks; what they are read from is let go at their end, and when nobody has begun to read them, too. */
-function holding(chunks: AsyncGenerator<Uint8Array>, held: AsyncDisposableStack): AsyncIterable<Uint8Array> {
+export function holding(chunks: AsyncGenerator<Uint8Array>, held: AsyncDisposableStack): AsyncIterable<Uint8Array> {
   const iterator: AsyncIterator<Uint8Array> = {
     async next() {
       try {

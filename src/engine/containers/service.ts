@@ -5,6 +5,7 @@ import { commit } from "./commit.ts";
 import type { ContainerRecord } from "./container.ts";
 import { create } from "./create.ts";
 import type { ContainersDeps } from "./deps.ts";
+import { changesOf, exportFiles } from "./layers.ts";
 import { copyIn, copyOut, statPath } from "./files.ts";
 import { list } from "./list.ts";
 import { logOptionsOf } from "./log_of.ts";
@@ -17,6 +18,7 @@ import { remove } from "./remove.ts";
 import { rename } from "./rename.ts";
 import { load, regain } from "./restore.ts";
 import { start } from "./start.ts";
+import { createStats } from "./stats.ts";
 import { hasTask, isRestarting, isUp, notRunning } from "./state.ts";
 import { kill, restart, stop, stopLive } from "./stop.ts";
 import { type ProcSource, topTable } from "./top.ts";
@@ -47,6 +49,7 @@ export interface ContainerService extends Containers {
 
 export function createContainers(deps: ContainerServiceDeps): ContainerService {
   const { registry } = deps;
+  const stats = createStats(deps);
   const sizes = async (live: Live): Promise<ContainerSizes> => {
     const rwBytes = await deps.snapshots.usage(live.id);
     return { rwBytes, rootFsBytes: rwBytes + deps.imageBytes(live.record.imageID) };
@@ -76,8 +79,13 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
       deps.machine.announce(live, { action: "top" });
       return table;
     },
+    statsNow: (nameOrID) => stats.once(registry.get(nameOrID)),
+    stats: async (nameOrID, signal) => stats.pair(registry.get(nameOrID), signal),
+    followStats: (nameOrID, signal) => stats.follow(registry.get(nameOrID), signal),
     statPath: (nameOrID, path) => statPath(deps, nameOrID, path),
     copyOut: (nameOrID, path) => copyOut(deps, nameOrID, path),
+    changes: (nameOrID) => changesOf(deps, nameOrID),
+    exportFiles: (nameOrID) => exportFiles(deps, nameOrID),
     copyIn: (nameOrID, path, archive, options, signal) => copyIn(deps, nameOrID, path, archive, options, signal),
     get: (nameOrID) => registry.get(nameOrID).record,
     async list(options) {
@@ -105,7 +113,10 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
     load: () => load(deps),
     regain: () => regain(deps),
     stopAll: (timeoutMs) => stopAll(deps, timeoutMs),
-    close: () => close(deps),
+    close() {
+      stats.close();
+      close(deps);
+    },
   };
 }
 

@@ -32,13 +32,13 @@ test("parseLimit() knows both ways to say unlimited", () => {
 
 test("block I/O lines of both versions, without the total", () => {
   expect(parseBlockIO("8:0 Read 10\n8:0 Write 20\nTotal 30\nx\n")).toEqual([
-    { major: 8, minor: 0, op: "Read", bytes: 10 },
-    { major: 8, minor: 0, op: "Write", bytes: 20 },
+    { major: 8, minor: 0, op: "Read", value: 10 },
+    { major: 8, minor: 0, op: "Write", value: 20 },
   ]);
   expect(parseIOStat("8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n9:0 \n7:1 wbytes=5\n")).toEqual([
-    { major: 8, minor: 16, op: "read", bytes: 1 },
-    { major: 8, minor: 16, op: "write", bytes: 2 },
-    { major: 7, minor: 1, op: "write", bytes: 5 },
+    { major: 8, minor: 16, op: "read", value: 1 },
+    { major: 8, minor: 16, op: "write", value: 2 },
+    { major: 7, minor: 1, op: "write", value: 5 },
   ]);
 });
 
@@ -54,6 +54,7 @@ test("v2 counters become the Engine API's units", () => {
     "io.stat": "8:0 rbytes=1 wbytes=2\n",
   });
   expect(readStatsV2(directory)).toEqual({
+    version: 2,
     cpuTotalNs: 3_000_000,
     cpuKernelNs: 1_000_000,
     cpuUserNs: 2_000_000,
@@ -66,10 +67,11 @@ test("v2 counters become the Engine API's units", () => {
     memoryStats: { anon: 1, inactive_file: 2 },
     pidsCurrent: 4,
     pidsLimit: 20,
-    blockIO: [
-      { major: 8, minor: 0, op: "read", bytes: 1 },
-      { major: 8, minor: 0, op: "write", bytes: 2 },
+    blockBytes: [
+      { major: 8, minor: 0, op: "read", value: 1 },
+      { major: 8, minor: 0, op: "write", value: 2 },
     ],
+    blockOperations: null,
   });
 });
 
@@ -86,6 +88,7 @@ test("v1 counters come from each controller, and one that is not mounted counts 
   });
   const stats = readStatsV1((controller) => (controller === "pids" || controller === "blkio" ? null : directory));
   expect(stats).toMatchObject({
+    version: 1,
     cpuTotalNs: 123456789,
     cpuKernelNs: 20_000_000,
     cpuUserNs: 30_000_000,
@@ -97,6 +100,7 @@ test("v1 counters come from each controller, and one that is not mounted counts 
     memoryStats: { cache: 1, total_inactive_file: 2 },
     pidsCurrent: 0,
     pidsLimit: null,
-    blockIO: [],
+    blockBytes: [],
+    blockOperations: [],
   });
 });
