@@ -147,6 +147,20 @@ export interface OciLinux {
   rootfsPropagation?: string;
 }
 
+export interface OciHook {
+  /** On the host. */
+  path: string;
+  /** With argv[0]; empty: the path alone. */
+  args: string[];
+  env: string[];
+  /** Seconds. */
+  timeout?: number;
+}
+
+/** Those of config.md that launch runs; the order is that in which they run. */
+export const HOOK_KINDS = ["prestart", "createRuntime", "createContainer", "poststart"] as const;
+export type HookKind = (typeof HOOK_KINDS)[number];
+
 export interface OciSpec {
   ociVersion: string;
   process: OciProcess;
@@ -155,6 +169,7 @@ export interface OciSpec {
   domainname?: string;
   mounts: OciMount[];
   linux: OciLinux;
+  hooks?: Partial<Record<HookKind, OciHook[]>>;
   annotations: Record<string, string>;
 }
 

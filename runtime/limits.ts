@@ -12,3 +12,8 @@ export const REAP_TIMEOUT_MS = 10_000;
 /** passwd and group of this many images are kept between starts, each of at most this size. */
 export const CACHED_FILES = 64;
 export const MAX_CACHED_FILE_BYTES = 16 << 10;
+
+/** A hook that names no time-out of its own: a card's takes a second or two, and the whole start has LAUNCH_TIMEOUT_MS. */
+export const HOOK_TIMEOUT_MS = 60_000;
+/** Of what a failed hook has written, as much is told. */
+export const HOOK_OUTPUT_BYTES = 4096;

@@ -7,6 +7,7 @@ export type {
   Bundle,
   OciDevice,
   OciDeviceRule,
+  OciHook,
   OciMount,
   OciNamespace,
   OciResources,
@@ -16,6 +17,7 @@ export type {
   OciThrottle,
   Rootfs,
 } from "./bundle.ts";
+export { HOOK_KINDS, type HookKind } from "./bundle.ts";
 export { LaunchError, SyscallError, UserLookupError } from "./errors.ts";
 export type { LogOptions, LogPiece, LogReader, Logs, LogWriter } from "./log/mod.ts";
 export { createWallClock } from "./sys/clock.ts";

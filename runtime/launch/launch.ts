@@ -17,6 +17,7 @@ import { CLONE } from "../sys/namespace.ts";
 import { openPidfd, SIGNAL, signalPidfd, startTimeOf } from "../sys/process.ts";
 import { asLaunchError, during, failureOf } from "./failure.ts";
 import type { LaunchCgroup, LaunchHost } from "./host.ts";
+import { openHooks, runHooks } from "./hooks.ts";
 import { hostID, planCgroup, planNamespaces } from "./namespaces.ts";
 import { planWorkload, withHome } from "./privileges.ts";
 import { readFromRootfs } from "./rootfs_files.ts";
@@ -63,6 +64,11 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
   using goWriter = go?.write;
   if (go) table.set(DESCRIPTOR.go, childSide.use(go.read));
 
+  const hooks = openHooks(host, request);
+  const held = hooks ? pipe2() : null;
+  using letGo = held?.write;
+  if (held) table.set(DESCRIPTOR.hold, childSide.use(held.read));
+
   const image = during("compile the container's program", () => {
     const { process: workload } = spec;
     const seccomp = spec.linux.seccomp ? host.compileSeccomp(spec.linux.seccomp) : null;
@@ -77,24 +83,38 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
       cgroup: planCgroup(cgroup, host.facts, table),
       features: host.features,
       exitFile,
+      isHeld: held !== null,
       hasPtsMount: table.has(DESCRIPTOR.ptsMount),
     });
   });
   const shim = spawnShim(image, table, "berth-shim", request.bundle.id, host.imageDir);
   const spawned: Spawned = { shim: null, first: null };
+  const stopping = new AbortController();
+  undo.defer(() => stopping.abort());
   // Before anything that can fail: from here on a process runs.
   undo.defer(() => endShim(shim, spawned, cgroup));
   childSide.dispose();
   spawned.shim = openPidfd(shim.pid);
-  const watch = watchReport(reportReader, image, (pid) => {
-    spawned.first = openPidfd(pid);
-    if (goWriter) during("write the user namespace's maps", () => admit(pid, spec, goWriter));
-  });
+  const watch = watchReport(
+    reportReader,
+    image,
+    (pid) => {
+      spawned.first = openPidfd(pid);
+      if (goWriter) during("write the user namespace's maps", () => admit(pid, spec, goWriter));
+      if (hooks) hooks.pid = pid;
+    },
+    async () => {
+      if (!hooks || !letGo) return;
+      await runHooks(hooks, ["prestart", "createRuntime", "createContainer"], stopping.signal);
+      writeAll(letGo, Uint8Array.of(1));
+    },
+  );
   using _stopped = { [Symbol.dispose]: watch.stop };
   const answer = await withinTime(watch.report);
   const failure = failureOf(answer, spec.process.args[0] ?? "", () => cgroup.oomKills() > 0);
   if (failure) throw failure;
   if (answer.pid === null || !spawned.shim) throw new LaunchError("start the shim", E.ESRCH);
+  if (hooks) await runHooks(hooks, ["poststart"], stopping.signal);
   const record: TaskRecord = {
     id: request.bundle.id,
     pid: answer.pid,

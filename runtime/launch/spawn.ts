@@ -100,8 +100,13 @@ export interface ReportWatch {
   stop: () => void;
 }
 
-/** Reads the report pipe to its end. `onPid` is called as soon as the pid is known; what it throws fails the report. */
-export function watchReport(pipe: Fd, image: Image, onPid: (pid: number) => void): ReportWatch {
+/** Reads the report pipe to its end. `onHeld` is awaited where init waits for the hooks. `onPid` is called as soon as the pid is known; what it throws fails the report. */
+export function watchReport(
+  pipe: Fd,
+  image: Image,
+  onPid: (pid: number) => void,
+  onHeld: () => Promise<void> = () => Promise.resolve(),
+): ReportWatch {
   const reader = readerOf(pipe);
   const read = async (): Promise<Report> => {
     const report: Report = { pid: null, isReady: false, failure: null };
@@ -111,22 +116,29 @@ export function watchReport(pipe: Fd, image: Image, onPid: (pid: number) => void
       if (done) return report;
       const bytes = rest.length === 0 ? value : Buffer.concat([rest, value]);
       const whole = bytes.length - (bytes.length % REPORT_BYTES);
-      for (let offset = 0; offset < whole; offset += REPORT_BYTES) take(report, bytes.subarray(offset), image, onPid);
+      for (let offset = 0; offset < whole; offset += REPORT_BYTES) {
+        // It says nothing more until it is let go on.
+        if (take(report, bytes.subarray(offset), image, onPid) === "held") await onHeld();
+      }
       rest = bytes.subarray(whole);
     }
   };
   return { report: read(), stop: () => void reader.cancel().catch(() => undefined) };
 }
 
+const HELD = -1;
+
 /** One record, as program/descriptors.ts draws them. */
-function take(report: Report, bytes: Uint8Array, image: Image, onPid: (pid: number) => void): void {
+function take(report: Report, bytes: Uint8Array, image: Image, onPid: (pid: number) => void): "held" | "taken" {
   const view = new DataView(bytes.buffer, bytes.byteOffset, REPORT_BYTES);
   const value = Number(view.getBigInt64(0, true)),
     where = Number(view.getBigUint64(8, true));
   if (where !== 0) report.failure = { errno: -value, title: image.titleAt(where) ?? `step at ${where}` };
   else if (value === 0) report.isReady = true;
+  else if (value === HELD) return "held";
   else {
     report.pid = value;
     onPid(value);
   }
+  return "taken";
 }

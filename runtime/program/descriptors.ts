@@ -32,6 +32,8 @@ export const DESCRIPTOR = {
   target: 15,
   /** Namespaces to enter, by the order of `NamespacePlan.enter`. */
   namespaces: 16,
+  /** One byte from the daemon: the container's hooks have run. */
+  hold: 31,
 } as const;
 
 /** All descriptors above are below this number. */
@@ -42,6 +44,7 @@ export const DESCRIPTOR_LIMIT = 32;
  *
  *   value > 0, where 0    the shim: process 1 of the container, as a host pid
  *   value 0,   where 0    init: everything is set up, the workload's execve comes next
+ *   value -1,  where 0    init: everything is mounted; it waits at `hold` for the hooks
  *   value < 0, where ≠ 0  a step failed: -errno, and its address; nothing follows
  *   end of file           after "ready" and without a failure: the workload runs
  */

@@ -12,7 +12,7 @@ import { MOUNT_ATTR } from "../sys/mount.ts";
 import { CLONE } from "../sys/namespace.ts";
 import type { Arch } from "../sys/arch.ts";
 import { Calls } from "./calls.ts";
-import { DESCRIPTOR, DESCRIPTOR_LIMIT } from "./descriptors.ts";
+import { DESCRIPTOR, REPORT_BYTES } from "./descriptors.ts";
 import {
   addConsole,
   addDeviceLinks,
@@ -33,6 +33,8 @@ import { addWorkload, closeAllButStreams } from "./workload.ts";
 
 /** Exit status of a first process that failed before execve. The launch error says why; nobody reads this. */
 const FAILED_STATUS = 126;
+/** -1 as the u64 of a record. */
+const HELD = 0xffffffffffffffffn;
 
 /** The whole program of a container: shim, init, and the common end for failures. */
 export function containerProgram(arch: Arch, plan: ContainerPlan): Image {
@@ -94,6 +96,7 @@ function addInit(calls: Calls, plan: ContainerPlan, overlay: Ref | null): void {
   finishDev(calls, plan);
   protectPaths(calls, plan);
   maskPaths(calls, spec.linux.maskedPaths, nullDevice ?? openNullDevice(calls));
+  if (plan.isHeld) awaitHooks(calls);
   closeAllButStreams(calls, workload, apparmor);
   // COMPAT: a working directory that is missing is made, and belongs to the user.
   calls.makeDirectories(workload.cwd, { owner: workload.identity });
@@ -113,6 +116,13 @@ function closeShimsOwn(calls: Calls): void {
   calls.closeRange(DESCRIPTOR.cgroup, DESCRIPTOR.target);
 }
 
+/** Everything is in its place, and nothing of the image has run yet: the daemon runs the hooks, then sends one byte. */
+function awaitHooks(calls: Calls): void {
+  calls.report(DESCRIPTOR.report, calls.words([HELD, 0]), REPORT_BYTES);
+  const title = "wait for the hooks";
+  calls.step("read", [DESCRIPTOR.hold, calls.slot(), 1], { zero: calls.failure, title });
+}
+
 /** A new user namespace maps nobody yet: the daemon writes its maps, then one byte. */
 function awaitMaps(calls: Calls): void {
   const byte = calls.slot();
@@ -127,7 +137,7 @@ function enterNamespaces(calls: Calls, plan: ContainerPlan): void {
     if (namespace.type !== "pid" && namespace.type !== "user") calls.enterNamespace(namespace);
   }
   calls.close(DESCRIPTOR.go);
-  calls.closeRange(DESCRIPTOR.namespaces, DESCRIPTOR_LIMIT - 1);
+  calls.closeRange(DESCRIPTOR.namespaces, DESCRIPTOR.hold - 1);
   if (namespaces.createCgroup) calls.step("unshare", [CLONE.NEWCGROUP], { title: "make a cgroup namespace" });
   if ((namespaces.create & CLONE.NEWUTS) === 0) return;
   if (spec.hostname !== "") calls.setHostname(spec.hostname);

@@ -83,6 +83,8 @@ export interface ContainerPlan {
   features: KernelFeatures;
   /** Where the exit record goes: DESCRIPTOR.exitFile by name. */
   exitFile: string;
+  /** Hooks run before the workload: wait for a byte at DESCRIPTOR.hold. */
+  isHeld?: boolean;
   /** The workload's terminal has a devpts instance prepared by the daemon. */
   hasPtsMount: boolean;
 }

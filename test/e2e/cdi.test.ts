@@ -2,10 +2,10 @@
 // specification can bring, both formats, changes while the daemon runs, and graphics cards by --gpus.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadBusybox } from "../support/busybox.ts";
-import { TestDaemon } from "../support/daemon.ts";
+import { TestDaemon, until } from "../support/daemon.ts";
 
 let berth: TestDaemon;
 let low = "";
@@ -167,6 +167,73 @@ describe("a device", () => {
     expect(info.DiscoveredDevices).toEqual(
       ["a", "b", "unusable"].map((name) => ({ Source: "cdi", ID: `vendor.com/device=${name}` })),
     );
+  });
+});
+
+describe("hooks", () => {
+  const script = (name: string, text: string): string => {
+    const path = join(berth.directory, name);
+    writeFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    return path;
+  };
+  const withHooks = (hooks: object[]): void =>
+    write(join(low, "hooked.json"), {
+      cdiVersion: "0.7.0",
+      kind: "hooked.com/thing",
+      devices: [{ name: "one", containerEdits: { hooks } }],
+    });
+  const ask = ["--device", "hooked.com/thing=one", "--hostname", "hooked"];
+
+  test("run in their namespaces with the state on stdin, before the command and after its start", async () => {
+    const [told, netns] = [join(berth.directory, "told"), join(berth.directory, "netns")];
+    // The container's tree lies at the root path of the bundle's configuration, mounts and all, and is written through.
+    const inContainer =
+      'state=$(cat); bundle=$(echo "$state" | sed \'s/.*"bundle":"\\([^"]*\\)".*/\\1/\'); ' +
+      'root=$(sed \'s/.*"root":{"path":"\\([^"]*\\)".*/\\1/\' "$bundle/config.json"); ' +
+      'echo "$0 $1 $WORD $(hostname)" >"$root/from-hook"; ls "$root/proc/1" >/dev/null && echo mounted >>"$root/from-hook"';
+    withHooks([
+      {
+        hookName: "createContainer",
+        path: script("in-container", inContainer),
+        args: ["ignored", "argument"],
+        env: ["WORD=word", "PATH=/usr/bin:/bin"],
+      },
+      {
+        hookName: "createRuntime",
+        path: script("in-runtime", `cat >${told}; hostname >${netns}`),
+        env: ["PATH=/usr/bin:/bin"],
+      },
+      { hookName: "poststart", path: script("after", `cat >${told}-after`), env: ["PATH=/usr/bin:/bin"] },
+    ]);
+    const said = await inside(ask, "cat /from-hook");
+    expect(said).toBe(`${join(berth.directory, "in-container")} argument word hooked\nmounted`);
+    const host = execFileSync("hostname", { encoding: "utf8" });
+    expect(readFileSync(netns, "utf8")).toBe(host);
+    const state = JSON.parse(readFileSync(told, "utf8")) as Record<string, unknown>;
+    expect(state).toMatchObject({ ociVersion: "1.2.0", status: "creating", pid: expect.any(Number) });
+    expect(JSON.parse(readFileSync(`${told}-after`, "utf8"))).toMatchObject({ id: state["id"], status: "running" });
+  });
+
+  test("that fail, do not end, or are not there fail the start and leave nothing", async () => {
+    const fails = async (hook: object): Promise<string> => {
+      withHooks([{ env: ["PATH=/usr/bin:/bin"], ...hook }]);
+      return (await berth.docker(["run", "--rm", "--network", "none", ...ask, "busybox", "true"])).stderr;
+    };
+    expect(await fails({ hookName: "createRuntime", path: script("broken", "echo no card >&2; exit 3") })).toContain(
+      "error running createRuntime hook #0: exit status 3, output: no card",
+    );
+    expect(
+      await fails({ hookName: "createContainer", path: script("slow", "sleep 1234567 & sleep 1234567"), timeout: 1 }),
+    ).toContain("error running createContainer hook #0: it has not ended after 1 s");
+    expect(await fails({ hookName: "prestart", path: "/nonexistent/hook" })).toContain(
+      "error running prestart hook #0: exec /nonexistent/hook: ENOENT",
+    );
+    expect(await fails({ hookName: "startContainer", path: "/bin/true" })).toContain(
+      "CDI device injection failed: startContainer hooks are not supported",
+    );
+    expect((await berth.inside(["sh", "-c", "ps -ef | grep -c '[s]leep 1234567'"])).stdout).toBe("0\n");
+    rmSync(join(low, "hooked.json"));
+    await until("nothing is left", async () => (await berth.leftovers()).length === 0);
   });
 });
 

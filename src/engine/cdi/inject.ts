@@ -1,9 +1,10 @@
 // CDI's edits into a container's bundle. Device nodes that a specification only names are looked up on the host.
 import { statSync } from "node:fs";
-import type { Bundle, OciDevice, OciDeviceRule, OciMount } from "../../../runtime/mod.ts";
+import type { Bundle, HookKind, OciDevice, OciDeviceRule, OciHook, OciMount } from "../../../runtime/mod.ts";
 import { internal } from "../../errors.ts";
 import type { ContainerEdits } from "../../schema/cdi.ts";
 import { envKey } from "../containers/defaults.ts";
+import { toHookKind } from "./requests.ts";
 import { splitNumber } from "../containers/devices.ts";
 
 type Node = ContainerEdits["deviceNodes"][number];
@@ -20,6 +21,7 @@ export function inject(bundle: Bundle, edits: ContainerEdits | null, owner: { ui
     ...bundle,
     spec: {
       ...spec,
+      ...(edits.hooks.length > 0 ? { hooks: toHooks(edits.hooks) } : {}),
       process: {
         ...workload,
         env: withEnv(workload.env, edits.env),
@@ -33,6 +35,15 @@ export function inject(bundle: Bundle, edits: ContainerEdits | null, owner: { ui
       },
     },
   };
+}
+
+function toHooks(hooks: ContainerEdits["hooks"]): NonNullable<Bundle["spec"]["hooks"]> {
+  const byKind: Partial<Record<HookKind, OciHook[]>> = {};
+  for (const { hookName, path, args, env, timeout } of hooks) {
+    const kind = toHookKind(hookName);
+    if (kind) (byKind[kind] ??= []).push({ path, args, env, ...(timeout === undefined ? {} : { timeout }) });
+  }
+  return byKind;
 }
 
 function toDevice(

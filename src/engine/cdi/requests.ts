@@ -1,4 +1,5 @@
 // Device requests to what they bring into a container: which CDI devices are meant, and all their edits as one.
+import { HOOK_KINDS, type HookKind } from "../../../runtime/mod.ts";
 import { internal, invalid } from "../../errors.ts";
 import type { ContainerEdits } from "../../schema/cdi.ts";
 import type { HostConfig } from "../../schema/host_config.ts";
@@ -89,9 +90,15 @@ function together(devices: readonly CdiDevice[]): ContainerEdits {
 }
 
 function refuseUnsupported(all: readonly ContainerEdits[]): void {
-  if (all.some(({ hooks }) => hooks.length > 0)) throw failed("hooks are not supported");
+  const odd = all.flatMap(({ hooks }) => hooks).find(({ hookName }) => toHookKind(hookName) === null);
+  if (odd) throw failed(`${odd.hookName} hooks are not supported`);
   if (all.some(({ intelRdt }) => intelRdt)) throw failed("intelRdt is not supported");
   if (all.some(({ netDevices }) => netDevices.length > 0)) throw failed("netDevices are not supported");
+}
+
+/** null: one that launch does not run: in the container (startContainer), or after its end (poststop). */
+export function toHookKind(name: string): HookKind | null {
+  return HOOK_KINDS.find((kind) => kind === name) ?? null;
 }
 
 function failed(why: string): Error {
