@@ -1,7 +1,6 @@
 // The daemon from its first socket to its last: listens at once, builds the services, takes up what still runs, and
 // closes all of it in reverse. The services themselves are put together in services.ts.
 import { releaseExecutablePages } from "../runtime/sys/memory.ts";
-import { pingResponse } from "./api/ping.ts";
 import type { App } from "./api/app.ts";
 import type { Config } from "./config.ts";
 import { type HttpServer, listenAll } from "./http/listen.ts";
@@ -26,8 +25,8 @@ export interface Daemon {
 }
 
 /**
- * Resolves once requests are answered. WHY the socket comes first: a ping is answered some 40 ms earlier, and whoever
- * starts us and connects at once waits instead of failing. Other requests wait until containers are taken up.
+ * Resolves once requests are answered. WHY the socket comes first: whoever starts us and connects at once waits instead of
+ * failing. Every request waits until containers are taken up.
  */
 export async function startDaemon(config: Config, deps: DaemonDeps): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
@@ -76,8 +75,7 @@ function listen(
   );
   const answer: App["fetch"] = (request, transport) => {
     if (app) return app.fetch(request, transport);
-    // COMPAT: clients ask without a version before anything else.
-    if (new URL(request.url).pathname === "/_ping") return pingResponse();
+    // A ping, too: its answer means that the engine answers.
     return ready.then((built) => built.fetch(request, transport));
   };
   return listenAll(config.hosts, {

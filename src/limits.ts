@@ -62,6 +62,10 @@ export const JSON_STREAM_BYTES = 1 << 20;
 
 /** At an exit: how long clients that do not read hold up the container's end. They are served on after it, as nothing is dropped. */
 export const EXIT_DRAIN_MS = 2_000;
+/** The same where the container is removed by force. */
+export const FORCED_DRAIN_MS = 100;
+/** A JSON body must be there within this; a client that stalls in the middle must not hold a connection for ever. */
+export const JSON_BODY_MS = 60_000;
 /** After SIGKILL a process ends at once, unless the kernel waits for a disk or a file server on its behalf. */
 export const KILL_WAIT_MS = 10_000;
 /** Exec sessions of one container that are kept at once, finished ones included; moby keeps all. */

@@ -3,7 +3,7 @@
 import type { Context } from "hono";
 import * as v from "valibot";
 import { invalid } from "../errors.ts";
-import { MAX_JSON_BYTES } from "../limits.ts";
+import { JSON_BODY_MS, MAX_JSON_BYTES } from "../limits.ts";
 import type { AppEnv } from "./app_env.ts";
 
 /** Any schema that JSON can be checked against at once. */
@@ -35,16 +35,28 @@ function checkContentType(header: string | undefined, hasBody: boolean): void {
   }
 }
 
-async function readText(body: ReadableStream<Uint8Array> | null): Promise<string> {
+export async function readText(body: ReadableStream<Uint8Array> | null, timeoutMs = JSON_BODY_MS): Promise<string> {
   if (body === null) return "";
   const decoder = new TextDecoder();
+  const reader = body.getReader();
   let text = "";
   let size = 0;
-  for await (const bytes of body) {
-    size += bytes.length;
-    if (size > MAX_JSON_BYTES) throw invalid(`invalid JSON: the body is longer than ${MAX_JSON_BYTES} bytes`);
-    text += decoder.decode(bytes, { stream: true });
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    // Ends the read that waits.
+    void reader.cancel();
+  }, timeoutMs);
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      size += next.value.length;
+      if (size > MAX_JSON_BYTES) throw invalid(`invalid JSON: the body is longer than ${MAX_JSON_BYTES} bytes`);
+      text += decoder.decode(next.value, { stream: true });
+    }
+  } finally {
+    clearTimeout(timer);
   }
+  if (isLate) throw invalid(`the request body was not there after ${timeoutMs / 1000} s`);
   return text + decoder.decode();
 }
 

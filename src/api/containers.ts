@@ -10,13 +10,14 @@ import { type AppEnv, isAtLeast } from "./app_env.ts";
 import { containerArchive } from "./archive.ts";
 import { check, readDocument, readJSON } from "./body.ts";
 import { containerStreams } from "./container_streams.ts";
-import { inspectView, summaryView } from "./container_view.ts";
+import { inspectView } from "./container_view.ts";
 import { fromVersion } from "./older_create.ts";
 import { updateOfVersion } from "./older_update.ts";
 import { booleanParam, cellsParam, integerParam } from "./params.ts";
 import { empty, json } from "./reply.ts";
 import { since } from "./since.ts";
 import { containerStats } from "./stats.ts";
+import { createSummaries } from "./summaries.ts";
 
 export interface RouteDeps {
   log: Log;
@@ -126,6 +127,7 @@ function requireConfig(document: unknown): void {
 function reading(app: Hono<AppEnv>, engine: Engine, { now }: RouteDeps): void {
   const { config, containers } = engine;
   const networkID = (name: string): string => engine.networks.get(name).id;
+  const summaries = createSummaries();
 
   app.get("/containers/json", async (c) => {
     const found = await containers.list({
@@ -135,14 +137,16 @@ function reading(app: Hono<AppEnv>, engine: Engine, { now }: RouteDeps): void {
       filters: parseFilters(c.req.query("filters"), FILTER_NAMES.containers),
     });
     const context = { config, networkID, now: now(), version: c.get("apiVersion") };
-    return json(
-      found.map(({ record, sizes }) =>
-        summaryView(
-          { record, sizes, health: containers.health(record.id), imageNow: imageNow(engine, record.image) },
-          context,
-        ),
-      ),
+    const images = new Map<string, string | null>();
+    const body = summaries.list(
+      found.map(({ record, sizes }) => {
+        let now = images.get(record.image);
+        if (now === undefined) images.set(record.image, (now = imageNow(engine, record.image)));
+        return { record, sizes, health: containers.health(record.id), imageNow: now };
+      }),
+      context,
     );
+    return new Response(body, { headers: { "Content-Type": "application/json" } });
   });
 
   app.get("/containers/:id{.+}/json", async (c) => {

@@ -1,7 +1,8 @@
-// The answer to a ping. Apart from the other routes, so that it can be given before they are loaded.
+// The answer to a ping: that the engine answers.
+import { ConstantResponse } from "../http/constant.ts";
 
 export function pingResponse(): Response {
-  return new Response("OK", {
+  return new ConstantResponse("OK", {
     headers: {
       "Content-Type": "text/plain; charset=utf-8",
       "Cache-Control": "no-cache, no-store, must-revalidate",

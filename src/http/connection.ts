@@ -8,6 +8,7 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { DRAIN_BYTES, HEAD_TIMEOUT_MS, KEEP_ALIVE_MS, LINGER_MS, MAX_HEAD_BYTES } from "../limits.ts";
 import type { Log } from "../log.ts";
+import { ConstantResponse } from "./constant.ts";
 import { hijackedSocket, type RawStream, serveStream, type Transport } from "./hijack.ts";
 import { Reader } from "./reader.ts";
 import { RequestBody } from "./request_body.ts";
@@ -24,7 +25,19 @@ export interface ConnectionDeps {
   common: string;
   log: Log;
   now: () => number;
+  /** The time as the Date header has it. */
+  date: () => string;
   timeouts?: Partial<Timeouts>;
+}
+
+/** A request whose reply is constant, and that reply around its date. */
+interface Constant {
+  head: Buffer;
+  before: string;
+  after: string;
+  /** With this date in it. */
+  reply: Buffer;
+  date: string;
 }
 
 export interface Timeouts {
@@ -38,6 +51,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = { headMs: HEAD_TIMEOUT_MS, keepAliveMs
 /** Chunks up to this size are copied into one buffer with their framing: one write is cheaper than three. */
 const COPIED_CHUNK_BYTES = 128 << 10;
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
+const END_OF_HEAD = Buffer.from("\r\n\r\n");
 
 export class Connection {
   /** When the server may cut it off: while a head, or a body nobody wants, is awaited. null: a request runs, or it has left HTTP. */
@@ -49,6 +63,7 @@ export class Connection {
   #isDraining = false;
   #isHijacked = false;
   #isRefused = false;
+  #constant: Constant | null = null;
 
   constructor(
     private readonly socket: Socket,
@@ -88,12 +103,13 @@ export class Connection {
 
   /** One request and its reply; false when the connection is done with HTTP. */
   async #serveNext(): Promise<boolean> {
-    const head = await this.#awaitHead();
-    if (head === null) {
+    const awaited = await this.#awaitHead();
+    if (awaited === null) {
       this.#writer.end();
       this.socket.destroySoon();
       return false;
     }
+    const { head } = awaited;
     const body = new RequestBody(this.#reader, head, () => {
       if (head.expectsContinue) void this.#ignoringPace(CONTINUE);
     });
@@ -103,22 +119,56 @@ export class Connection {
     const response = await this.#ask(head, body, gone.signal);
     if (this.#isHijacked) return false;
     const isReusable = head.isKeptAlive && !this.#isDraining && !this.#reader.hasEnded && mayDrain(body, head);
-    await this.#reply(response, head, isReusable);
+    if (isReusable && response instanceof ConstantResponse) await this.#replyAgain(response, awaited.bytes, head);
+    else await this.#reply(response, head, isReusable);
     this.#reader.onEnd = null;
     if (isReusable && (body.isDone || (await this.#readAway(body)))) return true;
     await this.#close(body);
     return false;
   }
 
-  async #awaitHead(): Promise<RequestHead | null> {
+  /** A reply that the same head gets again; see #repeat. */
+  async #replyAgain(response: ConstantResponse, request: Buffer, head: RequestHead): Promise<void> {
+    const date = this.deps.date();
+    const [before = "", rest = ""] = startOfHead(response, head.minorVersion, this.deps.common, date).split(date);
+    const body = head.method === "HEAD" ? "" : Buffer.from(await response.bytes()).toString("latin1");
+    const kept = head.minorVersion === 0 ? "Connection: keep-alive\r\n" : "";
+    const length = head.method === "HEAD" ? lengthOfNothing(response) : String(body.length);
+    const after = `${rest}${kept}${length === null ? "" : `Content-Length: ${length}\r\n`}\r\n${body}`;
+    const reply = Buffer.from(`${before}${date}${after}`, "latin1");
+    const isWhole = head.bodyLength === 0 && !head.expectsContinue;
+    this.#constant = isWhole ? { head: Buffer.concat([request, END_OF_HEAD]), before, after, reply, date } : null;
+    await this.#writer.write(reply);
+  }
+
+  /** INVARIANT: the same bytes, and nothing beside them: they would be parsed to the same request. */
+  #repeat(bytes: Buffer): boolean {
+    const constant = this.#constant;
+    if (constant === null || this.#isDraining || this.#isRefused) return false;
+    if (bytes.length !== constant.head.length || !bytes.equals(constant.head)) return false;
+    // A client that does not read its answers is served at its own pace.
+    if (this.socket.destroyed || this.socket.writableLength > 0) return false;
+    const date = this.deps.date();
+    if (date !== constant.date) {
+      constant.reply = Buffer.from(`${constant.before}${date}${constant.after}`, "latin1");
+      constant.date = date;
+    }
+    this.deadline = this.deps.now() + this.#timeouts.keepAliveMs;
+    this.socket.write(constant.reply);
+    return true;
+  }
+
+  async #awaitHead(): Promise<{ head: RequestHead; bytes: Buffer } | null> {
     this.#isIdle = this.#reader.queuedBytes === 0;
     // A fresh connection and one whose head has begun owe us a head; one between requests may idle.
     const isFresh = this.deadline === null && this.socket.bytesWritten === 0;
     this.deadline = this.deps.now() + (isFresh || !this.#isIdle ? this.#timeouts.headMs : this.#timeouts.keepAliveMs);
+    if (this.#constant !== null) this.#reader.shortcut = (chunk) => this.#repeat(chunk);
     const bytes = await this.#reader.head(MAX_HEAD_BYTES);
+    this.#reader.shortcut = null;
     this.deadline = null;
     this.#isIdle = false;
-    return bytes === null || this.#isRefused ? null : parseHead(bytes);
+    return bytes === null || this.#isRefused ? null : { head: parseHead(bytes), bytes };
   }
 
   async #ask(head: RequestHead, body: RequestBody, signal: AbortSignal): Promise<Response> {
@@ -153,7 +203,7 @@ export class Connection {
   }
 
   async #reply(response: Response, head: RequestHead, isReusable: boolean): Promise<void> {
-    const start = startOfHead(response, head.minorVersion, this.deps.common, new Date(this.deps.now()).toUTCString());
+    const start = startOfHead(response, head.minorVersion, this.deps.common, this.deps.date());
     const isChunked =
       response instanceof StreamingResponse && head.minorVersion === 1 && !response.headers.has("content-length");
     const isDelimited = isChunked || !(response instanceof StreamingResponse) || response.headers.has("content-length");
@@ -239,8 +289,7 @@ export class Connection {
     this.#isRefused = true;
     const response = errorReply(error.status, error.message);
     const bytes = await response.bytes();
-    const date = new Date(this.deps.now()).toUTCString();
-    const start = startOfHead(response, 1, this.deps.common, date);
+    const start = startOfHead(response, 1, this.deps.common, this.deps.date());
     const text = `${start}Connection: close\r\nContent-Length: ${bytes.length}\r\n\r\n`;
     try {
       await this.#writer.write(joined(text, bytes));

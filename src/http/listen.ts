@@ -86,10 +86,12 @@ class OpenServer implements HttpServer {
   readonly #connections = new Set<Connection>();
   readonly #sweeper: NodeJS.Timeout;
   readonly #common: string;
+  readonly #date: () => string;
   #whenEmpty: (() => void) | null = null;
 
   constructor(private readonly deps: ListenDeps) {
     this.#common = headerLines(deps.commonHeaders);
+    this.#date = dateText(deps.now);
     const headMs = deps.timeouts?.headMs ?? DEFAULT_TIMEOUTS.headMs;
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(5_000, Math.max(10, headMs / 4)));
     this.#sweeper.unref();
@@ -190,6 +192,7 @@ class OpenServer implements HttpServer {
       fetch,
       log,
       now,
+      date: this.#date,
       common: this.#common,
       ...(timeouts ? { timeouts } : {}),
     });
@@ -224,6 +227,20 @@ class OpenServer implements HttpServer {
     await isEmpty;
     clearTimeout(timer);
   }
+}
+
+/** The Date header's text, made once a second: it costs as much as the rest of a head. */
+function dateText(now: () => number): () => string {
+  let second = NaN;
+  let text = "";
+  return () => {
+    const current = Math.floor(now() / 1000);
+    if (current !== second) {
+      second = current;
+      text = new Date(current * 1000).toUTCString();
+    }
+    return text;
+  };
 }
 
 /** A socket file that nobody answers on is left from a daemon that was killed; one that answers is somebody's. */

@@ -16,6 +16,8 @@ export class Reader {
   hasEnded = false;
   /** Why the connection broke; null after a clean end. */
   error: Error | null = null;
+  /** Asked first for what arrives while nothing is queued; true: it has been dealt with. */
+  shortcut: ((bytes: Buffer) => boolean) | null = null;
   /** Called when `hasEnded` becomes true. */
   onEnd: (() => void) | null = null;
   #queue: Buffer[] = [];
@@ -35,6 +37,7 @@ export class Reader {
   }
 
   #take(bytes: Buffer): void {
+    if (this.shortcut !== null && this.#queuedBytes === 0 && this.shortcut(bytes)) return;
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
     if (this.#queuedBytes >= READ_QUEUE_BYTES && !this.#isPaused) {

@@ -1,6 +1,7 @@
 // A reboot: nothing runs any more and the exec root is empty. What comes back, in which order, and what stays down.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { loadBusybox } from "../support/busybox.ts";
 import { TestDaemon, until } from "../support/daemon.ts";
@@ -157,4 +158,18 @@ test("a removal in the pause between restarts ends them", async () => {
   expect((await berth.docker(["rm", "failing"])).stderr).toContain("container is restarting: stop the container");
   await berth.dockerOK("rm", "-f", "failing");
   expect((await berth.docker(["inspect", "failing"])).code).toBe(1);
+});
+
+test("a forced removal does not wait for an attached client that reads nothing", async () => {
+  await berth.dockerOK("run", "-d", "--name", "talking", "busybox", "yes");
+  const client = connect({ path: berth.socket });
+  client.write(
+    "POST /containers/talking/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+  );
+  // It reads the first bytes, and no more.
+  await new Promise<void>((resolve) => client.once("data", () => resolve()));
+  client.pause();
+  await berth.dockerOK("rm", "-f", "talking");
+  expect((await berth.docker(["inspect", "talking"])).code).toBe(1);
+  client.destroy();
 });

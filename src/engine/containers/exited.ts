@@ -3,7 +3,7 @@
 // AutoRemove it is removed.
 import { readdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import type { ExitReport } from "../../../runtime/mod.ts";
-import { EXIT_DRAIN_MS } from "../../limits.ts";
+import { EXIT_DRAIN_MS, FORCED_DRAIN_MS } from "../../limits.ts";
 import { NO_ADDRESSES } from "../networks/endpoint.ts";
 import type { EndpointRecord } from "./container.ts";
 import type { ContainersDeps } from "./deps.ts";
@@ -27,7 +27,7 @@ export async function whenExited(
   run.stopWatching();
   // Whatever shares its namespaces or cgroup must end with it, or its output never ends.
   if (live.record.hostConfig.PidMode !== "") await killRest(deps, live, run);
-  await drained(deps, run);
+  await drained(deps, live, run);
   using _lock = await deps.registry.lock(live);
   const { state } = live.record;
   if (live.run !== run || !hasTask(state)) return;
@@ -74,9 +74,10 @@ async function killRest(deps: ContainersDeps, live: Live, run: Run): Promise<voi
 }
 
 /** Every byte is delivered, or a client that does not read has had its time: it goes on being served, but is not waited for. */
-async function drained(deps: ContainersDeps, run: Run): Promise<void> {
+async function drained(deps: ContainersDeps, live: Live, run: Run): Promise<void> {
   const { promise: late, resolve } = Promise.withResolvers<void>();
-  const cancel = deps.clock.after(EXIT_DRAIN_MS, resolve);
+  // WHY less when it is to go: its log goes with it, and nobody is to wait for a client that does not read.
+  const cancel = deps.clock.after(live.isForcedOut ? FORCED_DRAIN_MS : EXIT_DRAIN_MS, resolve);
   await Promise.race([run.stdio.drained, late]);
   cancel();
 }

@@ -45,6 +45,8 @@ export interface Live {
   restartDelayMs: number;
   /** How many `restart`s are between their stop and their start: AutoRemove and the policy must not act meanwhile. */
   restartsByHand: number;
+  /** A forced removal is under way: its end waits for no client. */
+  isForcedOut: boolean;
   health: HealthReport | null;
   /** What is still being cleared away after the last run: its cgroup. A start waits for it. */
   clearing: Promise<void> | null;
@@ -61,6 +63,7 @@ export function newLive(record: ContainerRecord): Live {
     pendingRestart: null,
     restartDelayMs: 0,
     restartsByHand: 0,
+    isForcedOut: false,
     health: exitOf(record.state)?.health ?? null,
     clearing: null,
   };

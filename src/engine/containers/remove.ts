@@ -49,12 +49,15 @@ function inProgress(asked: string): Error {
 }
 
 async function killForRemoval(deps: ContainersDeps, live: Live, killAndWait: KillAndWait): Promise<void> {
+  live.isForcedOut = true;
   try {
     await killAndWait(deps, live.id, "SIGKILL");
   } catch (error) {
     // It ended by itself between the look and the signal.
     const now = deps.registry.byID(live.id);
     if (now === live && hasTask(live.record.state)) throw error;
+  } finally {
+    live.isForcedOut = false;
   }
 }
 

@@ -90,12 +90,9 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
     get: (nameOrID) => registry.get(nameOrID).record,
     async list(options) {
       const found = list(deps, options);
-      return Promise.all(
-        found.map(async (live) => ({
-          record: live.record,
-          sizes: options.size ? await sizes(live) : null,
-        })),
-      );
+      // WHY apart: a promise for each costs more than the rest of a list.
+      if (!options.size) return found.map(({ record }) => ({ record, sizes: null }));
+      return Promise.all(found.map(async (live) => ({ record: live.record, sizes: await sizes(live) })));
     },
     sizes: (nameOrID) => sizes(registry.get(nameOrID)),
     *all() {

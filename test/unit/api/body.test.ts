@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { Hono } from "hono";
 import * as v from "valibot";
 import type { AppEnv } from "../../../src/api/app_env.ts";
-import { readJSON, type Schema } from "../../../src/api/body.ts";
+import { readJSON, readText, type Schema } from "../../../src/api/body.ts";
 import { errorResponse } from "../../../src/api/error_response.ts";
 import { ContainerCreate } from "../../../src/schema/container.ts";
 import { ExecCreate } from "../../../src/schema/exec.ts";
@@ -116,4 +116,16 @@ describe("names of fields", () => {
   test("fields nobody knows are ignored", async () => {
     expect((await read(v.object({ A: v.optional(v.number()) }), '{"b":1,"a":2}')).value).toEqual({ A: 2 });
   });
+});
+
+test("a body that stalls in the middle is given up", async () => {
+  let isCancelled = false;
+  const stalled = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(new TextEncoder().encode('{"a":')),
+    cancel: () => {
+      isCancelled = true;
+    },
+  });
+  await expect(readText(stalled, 20)).rejects.toThrow("the request body was not there after 0.02 s");
+  expect(isCancelled).toBe(true);
 });

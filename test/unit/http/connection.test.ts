@@ -1,6 +1,7 @@
 // src/http/connection.ts on a real socket, byte for byte: framing, keep-alive, streams, clients that leave.
 import { describe, expect, test } from "bun:test";
 import type { Fetch } from "../../../src/http/connection.ts";
+import { ConstantResponse } from "../../../src/http/constant.ts";
 import { serveStream } from "../../../src/http/hijack.ts";
 import { StreamingResponse, streamOf } from "../../../src/http/streaming.ts";
 import { eventually, exchange, RawClient, serve } from "../../support/raw_http.ts";
@@ -50,6 +51,49 @@ describe("requests", () => {
     }
     expect(count(client.received, "HTTP/1.1 200")).toBe(3);
     expect(client.received).not.toContain("Connection:");
+  });
+
+  test("a constant reply is given again to the same head, and only to it", async () => {
+    let asked = 0;
+    await using server = await serve((request, transport) => {
+      asked++;
+      return request.url.endsWith("/ping")
+        ? new ConstantResponse("OK", { headers: { "X-A": "b" } })
+        : echo(request, transport);
+    });
+    using client = await RawClient.open(server.socket);
+    const ask = async (text: string, total: number): Promise<void> => {
+      client.send(text);
+      await client.until((all) => count(all, "HTTP/1.1 200") === total && (all.endsWith("OK") || all.endsWith(" ")));
+    };
+    for (let n = 1; n <= 4; n++) await ask(get("/ping", "\r\n"), n);
+    expect(asked).toBe(1);
+    const replies = client.received.split("HTTP/1.1").slice(1);
+    expect(new Set(replies.map((reply) => reply.replace(/Date: [^\r]+/, ""))).size).toBe(1);
+    expect(replies[3]).toContain("X-A: b\r\n");
+    await ask(get("/other", "\r\n"), 5);
+    await ask(get("/ping", "X-Else: 1\r\n\r\n"), 6);
+    expect(asked).toBe(3);
+    // In pieces, and two at once: read as any other.
+    client.send(get("/ping", "X-Else: 1\r\n\r\n").slice(0, 10));
+    await ask(get("/ping", "X-Else: 1\r\n\r\n").slice(10), 7);
+    await ask(get("/ping", "X-Else: 1\r\n\r\n").repeat(2), 9);
+    // The pieces may have come as one.
+    expect(asked).toBeGreaterThanOrEqual(5);
+    client.send(get("/ping", CLOSE));
+    await client.until((all) => count(all, "HTTP/1.1 200") === 10);
+    expect(client.received).toContain("Connection: close");
+  });
+
+  test("HEAD gets its constant reply without a body", async () => {
+    await using server = await serve(() => new ConstantResponse("OK", { headers: { "content-length": "0" } }));
+    using client = await RawClient.open(server.socket);
+    for (let n = 1; n <= 3; n++) {
+      client.send("HEAD /ping HTTP/1.1\r\nHost: d\r\n\r\n");
+      await client.until((all) => count(all, "\r\n\r\n") === n);
+    }
+    expect(client.received).toEndWith("Content-Length: 0\r\n\r\n");
+    expect(client.received).not.toContain("OK\r\n\r\nOK");
   });
 
   test("pipelined requests are answered in order", async () => {
