@@ -24,7 +24,7 @@ export { createWallClock } from "./sys/clock.ts";
 export type { Fd } from "./sys/fd.ts";
 export { type FileLock, lockFile, sendUnixDatagram, setCloseOnExec } from "./host.ts";
 export * from "./net/mod.ts";
-export { type Compression, decompress, detectCompression, MAGIC_BYTES } from "./layer/compression.ts";
+export { type Compression, decompress, detectCompression, MAGIC_BYTES, peek } from "./layer/compression.ts";
 export { CAPABILITIES } from "./launch/privileges.ts";
 export { defaultSeccompProfile } from "./launch/seccomp_default.ts";
 export { createLogs } from "./log/mod.ts";

@@ -61,6 +61,7 @@ import { openImageStore } from "./image/open_store.ts";
 import { hostPlatform } from "./image/platform.ts";
 import { createPull } from "./image/pull.ts";
 import { createRegistry } from "./image/registry.ts";
+import { openRemoteFile } from "./image/remote_file.ts";
 import { LAYER_WORKERS, WORKER_IDLE_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { BUILD_TIME, COMMIT, VERSION } from "./version.ts";
@@ -159,6 +160,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     },
     host,
     layerPool: pool,
+    openRemoteFile: (address, signal) => openRemoteFile(globalThis.fetch, address, signal),
     now,
   });
   const plugins = createPlugins({

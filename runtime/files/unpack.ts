@@ -59,7 +59,7 @@ export async function unpack(archive: AsyncIterable<Uint8Array>, options: Unpack
   using writer = new LiveTreeWriter(options);
   // COMPAT: an archive may just end, as Go's tar reader has it; what breaks off inside an entry is refused.
   const reader = new TarReader(writer, { allowsMissingEnd: true });
-  for await (const chunk of decompress(archive)) {
+  for await (const chunk of decompress(archive, { usesHostTools: true })) {
     for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
       options.signal.throwIfAborted();
       reader.write(chunk.subarray(start, start + SLICE_BYTES));

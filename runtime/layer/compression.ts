@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import type { Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
+import { decompressByTool } from "./host_tool.ts";
 import { LayerError } from "./layer_error.ts";
 import { INFLATE_CHUNK_BYTES } from "./limits.ts";
 
@@ -11,53 +12,85 @@ export type Compression = "none" | "gzip" | "zstd";
 /** Bytes that detectCompression needs. */
 export const MAGIC_BYTES = 6;
 
-const MAGICS: readonly { name: string; bytes: readonly number[] }[] = [
+const MAGICS: readonly { name: Exclude<Kind, "none">; bytes: readonly number[] }[] = [
   { name: "gzip", bytes: [0x1f, 0x8b] },
   { name: "zstd", bytes: [0x28, 0xb5, 0x2f, 0xfd] },
   { name: "bzip2", bytes: [0x42, 0x5a, 0x68] },
   { name: "xz", bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
 ];
 
+type Kind = Compression | "bzip2" | "xz";
+
 /** Throws LayerError for xz and bzip2, which neither registries nor docker save produce. */
 export function detectCompression(head: Uint8Array): Compression {
-  const name = MAGICS.find(({ bytes }) => bytes.every((byte, index) => head[index] === byte))?.name ?? "none";
+  const kind = kindOf(head);
+  if (kind === "bzip2" || kind === "xz")
+    throw new LayerError(`${kind} compression is not supported: use gzip, zstd or none`);
+  return kind;
+}
+
+function kindOf(head: Uint8Array): Kind {
   // A zstd stream may open with a skippable frame, as zstd:chunked layers do: 0x184D2A50 to 0x184D2A5F.
   const isSkippable = ((head[0] ?? 0) & 0xf0) === 0x50 && head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18;
   if (isSkippable) return "zstd";
-  if (name === "none" || name === "gzip" || name === "zstd") return name;
-  throw new LayerError(`${name} compression is not supported: use gzip, zstd or none`);
+  return MAGICS.find(({ bytes }) => bytes.every((byte, index) => head[index] === byte))?.name ?? "none";
 }
 
-/** The decompressed bytes of `source`, whose kind is read from its start. Holds one chunk of each side at a time. */
-export async function* decompress(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export interface DecompressOptions {
+  /** bzip2 and xz as well, by the tools of this host. For what a user sends, not for what a registry does. */
+  usesHostTools?: boolean;
+}
+
+/** The first MAGIC_BYTES of a source, or all where it has fewer, and then everything, with these again. */
+export async function peek(
+  source: AsyncIterable<Uint8Array>,
+): Promise<{ head: Uint8Array; all: AsyncGenerator<Uint8Array> }> {
   const chunks = source[Symbol.asyncIterator]();
+  let head: Uint8Array = new Uint8Array(0);
   try {
-    let head: Uint8Array = new Uint8Array(0);
     while (head.length < MAGIC_BYTES) {
       const next = await chunks.next();
       if (next.done) break;
       head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
     }
-    const kind = detectCompression(head);
-    if (kind === "none") {
-      if (head.length > 0) yield head;
-      for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
-    } else yield* inflate(head, chunks, kind);
-  } finally {
+  } catch (error) {
     await chunks.return?.();
+    throw error;
+  }
+  return { head, all: resumed(head, chunks) };
+}
+
+async function* resumed(head: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    if (head.length > 0) yield head;
+    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
+  } finally {
+    await rest.return?.();
   }
 }
 
-async function* inflate(
-  head: Uint8Array,
-  rest: AsyncIterator<Uint8Array>,
-  kind: "gzip" | "zstd",
+/** The decompressed bytes of `source`, whose kind is read from its start. Holds one chunk of each side at a time. */
+export async function* decompress(
+  source: AsyncIterable<Uint8Array>,
+  options: DecompressOptions = {},
 ): AsyncGenerator<Uint8Array> {
+  const { head, all } = await peek(source);
+  try {
+    const kind = options.usesHostTools === true ? kindOf(head) : detectCompression(head);
+    if (kind === "none") yield* all;
+    else if (kind === "bzip2" || kind === "xz") yield* decompressByTool(kind, all);
+    else yield* inflate(all, kind);
+  } finally {
+    await all.return(undefined);
+  }
+}
+
+async function* inflate(source: AsyncIterable<Uint8Array>, kind: "gzip" | "zstd"): AsyncGenerator<Uint8Array> {
   const options = { chunkSize: INFLATE_CHUNK_BYTES };
   const stream: Transform = kind === "gzip" ? createGunzip(options) : createZstdDecompress(options);
   // The feeder's failure is thrown below, by the stream it destroys; it never rejects on its own.
   let sourceError: unknown;
-  const feeding = feed(stream, head, rest).catch((error: unknown) => {
+  const feeding = feed(stream, source).catch((error: unknown) => {
     sourceError = error;
     stream.destroy(error instanceof Error ? error : new Error(String(error)));
   });
@@ -74,12 +107,10 @@ async function* inflate(
   }
 }
 
-async function feed(stream: Transform, head: Uint8Array, rest: AsyncIterator<Uint8Array>): Promise<void> {
-  let chunk: Uint8Array | null = head;
-  while (chunk !== null && !stream.destroyed) {
+async function feed(stream: Transform, source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of source) {
+    if (stream.destroyed) return;
     if (!stream.write(chunk)) await drained(stream);
-    const next: IteratorResult<Uint8Array> = await rest.next();
-    chunk = next.done ? null : next.value;
   }
   if (!stream.destroyed) stream.end();
 }

@@ -87,12 +87,8 @@ function parsePlatform(text: string): unknown {
 function moving(app: Hono<AppEnv>, { images }: Engine): void {
   app.post("/images/create", async (c) => {
     const image = c.req.query("fromImage") ?? "";
-    if (image === "") {
-      if (c.req.query("fromSrc"))
-        throw notImplemented("importing an image from a tar is not supported by this engine yet");
-      throw invalid("one of fromImage and fromSrc is needed");
-    }
     const platform = c.req.query("platform") ?? "";
+    if (image === "") return await importImage(c, images, platform);
     const request = { image, tag: c.req.query("tag") ?? "", platform, credentials: credentialsOf(c) };
     return await jsonStream((write) => images.pull(request, write, c.req.raw.signal));
   });
@@ -141,6 +137,22 @@ function committing(app: Hono<AppEnv>, { containers }: Engine): void {
     };
     return json({ Id: await containers.commit(c.req.query("container") ?? "", request, c.req.raw.signal) }, 201);
   });
+}
+
+async function importImage(c: Context<AppEnv>, images: Engine["images"], platform: string): Promise<Response> {
+  const source = c.req.query("fromSrc") ?? "";
+  if (source === "") throw invalid("one of fromImage and fromSrc is needed");
+  const { body, signal } = c.req.raw;
+  const request = {
+    source,
+    body: source === "-" ? (body ?? nothing()) : null,
+    repository: c.req.query("repo") ?? "",
+    tag: c.req.query("tag") ?? "",
+    message: c.req.query("message") ?? "",
+    changes: c.req.queries("changes") ?? [],
+    platform,
+  };
+  return await jsonStream((write) => images.import(request, write, signal));
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}

@@ -22,6 +22,7 @@ import {
 import type { ImageStore, NewImage } from "../image/store.ts";
 import { createdAtMs, imageFilter } from "./image_filters.ts";
 import { booleanFilter } from "./filters.ts";
+import { importImage, type OpenRemoteFile } from "./image_import.ts";
 import { type Deletion, type ImageUse, removeImage, removeWithNames } from "./image_remove.ts";
 import { oneAtATime } from "./locks.ts";
 import type { Events, ImageRecord, Images, Progress } from "./mod.ts";
@@ -35,6 +36,7 @@ export interface ImagesDeps {
   usedBy(): Iterable<ImageUse>;
   host: Platform;
   layerPool: LayerPool;
+  openRemoteFile: OpenRemoteFile;
   now: () => Date;
 }
 
@@ -222,6 +224,12 @@ export function createImages(deps: ImagesDeps): ImageService {
           throw notFound(`no image in the archive is for ${wanted.map(formatPlatform).join(", ")}`);
         for (const image of images) await loadImage(image, quiet, progress, signal);
       });
+    },
+    async import(request, progress, signal) {
+      const { image, references } = await importImage(deps, request, progress, signal);
+      publishTags(image, references);
+      publish("import", image, image.id, image.id);
+      progress({ status: image.id });
     },
     async save(names, { platforms }, signal) {
       const wanted = platforms.map((text) => parsePlatform(text, deps.host));

@@ -209,7 +209,7 @@ export interface Containers {
   changes(nameOrID: string): Promise<AsyncIterable<Change>>;
   /** A tar of its root file system, without what is mounted in it. Like those of copyOut, `chunks` must be read or returned. */
   exportFiles(nameOrID: string): Promise<AsyncIterable<Uint8Array>>;
-  /** Unpacks a tar (plain, gzip or zstd) into a directory. */
+  /** Unpacks a tar, plain or compressed, into a directory. */
   copyIn(
     nameOrID: string,
     path: string,
@@ -327,6 +327,20 @@ export interface RegistryCredentials {
   registryToken: string;
 }
 
+export interface ImportRequest {
+  /** Where it comes from: a URL, or `-` for the body. */
+  source: string;
+  /** null: from the URL. */
+  body: AsyncIterable<Uint8Array> | null;
+  repository: string;
+  tag: string;
+  message: string;
+  /** Dockerfile instructions. */
+  changes: readonly string[];
+  /** `linux/arm64`, or "" for this machine's. */
+  platform: string;
+}
+
 export interface Images {
   /** By ID, ID prefix or reference in any familiar form; throws Docker's 404. */
   get(nameOrID: string): ImageRecord;
@@ -353,6 +367,8 @@ export interface Images {
     progress: Progress,
     signal: AbortSignal,
   ): Promise<void>;
+  /** Makes an image of a tar, plain or compressed. Its ID is the last message. */
+  import(request: ImportRequest, progress: Progress, signal: AbortSignal): Promise<void>;
   /** Throws notFound before any byte. */
   save(names: string[], options: { platforms: string[] }, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   /** Makes sure an image is unpacked and returns its layer directories, the topmost first, relative to `layersDir`. */

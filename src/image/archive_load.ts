@@ -86,7 +86,7 @@ async function storeMembers(
   const reader = new TarReader(collector);
   const storage = new MemberStorage(content);
   try {
-    for await (const chunk of decompress(body)) {
+    for await (const chunk of decompress(body, { usesHostTools: true })) {
       signal.throwIfAborted();
       reader.write(chunk);
       for (const step of collector.take()) await storage.do(step);

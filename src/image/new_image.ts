@@ -3,9 +3,12 @@
 //
 //   tar ─┬─▶ gzip ─▶ blob, by its digest        both at once, in two Workers
 //        └─▶ layer directory, by its diffID
-import { rm } from "node:fs/promises";
-import type { LayerPool } from "../../runtime/mod.ts";
+import { createHash } from "node:crypto";
+import { open, rm } from "node:fs/promises";
+import { decompress, LayerError, type LayerPool, peek } from "../../runtime/mod.ts";
 import type { HistoryEntry, ImageConfig, ImageRecord } from "../engine/mod.ts";
+import { invalid } from "../errors.ts";
+import { storageError } from "./content.ts";
 import { type Digest, parseDigest } from "./digest.ts";
 import { type Descriptor, MEDIA } from "./manifest.ts";
 import type { Platform } from "./platform.ts";
@@ -56,6 +59,76 @@ export async function storeTar(
   } finally {
     await rm(tar.path, { force: true });
     await rm(compressed, { force: true });
+  }
+}
+
+/**
+ * A layer of a tar as a user sends it, compressed or not; null: there is nothing in it. gzip and zstd stay as they are, for
+ * registries take them so. Call within the store's whileIngesting.
+ */
+export async function storeArchive(
+  deps: NewLayerDeps,
+  archive: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<NewLayer | null> {
+  const { head, all } = await peek(archive);
+  const mediaType = KEPT.find(({ magic }) => magic.every((byte, index) => head[index] === byte))?.mediaType;
+  return mediaType === undefined ? await storePlain(deps, all, signal) : await storeAsIs(deps, all, mediaType, signal);
+}
+
+const KEPT: readonly { magic: readonly number[]; mediaType: string }[] = [
+  { magic: [0x1f, 0x8b], mediaType: MEDIA.ociLayerGzip },
+  { magic: [0x28, 0xb5, 0x2f, 0xfd], mediaType: MEDIA.ociLayerZstd },
+];
+
+async function storeAsIs(
+  { store }: NewLayerDeps,
+  archive: AsyncIterable<Uint8Array>,
+  mediaType: string,
+  signal: AbortSignal,
+): Promise<NewLayer | null> {
+  const ingest = await store.content.openNew(mediaType);
+  try {
+    for await (const chunk of archive) {
+      signal.throwIfAborted();
+      await ingest.write(chunk);
+    }
+    const size = ingest.offset;
+    const digest = await ingest.commit();
+    const { diffID } = await store.layers.unpackNew(digest, { signal });
+    return diffID === EMPTY_DIFF_ID ? null : { diffID: parseDigest(diffID), blob: { digest, size, mediaType } };
+  } finally {
+    await ingest.close();
+  }
+}
+
+async function storePlain(
+  deps: NewLayerDeps,
+  archive: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<NewLayer | null> {
+  const path = deps.store.content.newFile();
+  const hash = createHash("sha256");
+  let size = 0;
+  try {
+    const handle = await open(path, "wx", 0o600);
+    try {
+      for await (const chunk of decompress(archive, { usesHostTools: true })) {
+        signal.throwIfAborted();
+        hash.update(chunk);
+        size += chunk.length;
+        await handle.writeFile(chunk);
+      }
+    } finally {
+      await handle.close();
+    }
+    const diffID = `sha256:${hash.digest("hex")}`;
+    return size === 0 || diffID === EMPTY_DIFF_ID ? null : await storeTar(deps, { path, diffID }, signal);
+  } catch (error) {
+    if (error instanceof LayerError) throw invalid(error.message, { cause: error });
+    throw storageError(error);
+  } finally {
+    await rm(path, { force: true });
   }
 }
 

@@ -4,7 +4,7 @@ import { PROGRESS_INTERVAL_MS } from "../limits.ts";
 
 /**
  * Turns byte counts into progress messages of one layer: at most one every PROGRESS_INTERVAL_MS, the last one always.
- * `id` is the layer's short ID, whose line on the terminal is drawn anew.
+ * `id` is the layer's short ID, whose line on the terminal is drawn anew; "": what is drawn has none.
  */
 export function meter(
   progress: Progress,
@@ -18,7 +18,12 @@ export function meter(
     const nowMs = now();
     if (nowMs - lastMs < PROGRESS_INTERVAL_MS && current < total) return;
     lastMs = nowMs;
-    progress({ status, progressDetail: { current, total }, progress: bar(current, total), id });
+    progress({
+      status,
+      progressDetail: { current, total },
+      progress: bar(current, total),
+      ...(id === "" ? {} : { id }),
+    });
   };
 }
 

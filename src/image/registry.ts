@@ -346,7 +346,11 @@ function retryAfterMs(reply: Response): number | null {
 }
 
 /** The body's pieces; a registry that stops sending is a transient error, not a wait for ever. */
-async function* readWithIdleTimeout(reply: Response, idleMs: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+export async function* readWithIdleTimeout(
+  reply: Response,
+  idleMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
   const reader = (reply.body as ReadableStream<Uint8Array> | null)?.getReader();
   if (!reader) return;
   let timer: ReturnType<typeof setTimeout> | undefined;

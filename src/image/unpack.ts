@@ -34,6 +34,8 @@ export interface Layers {
    * the last of them has aborted. Throws `invalid` for a damaged or hostile layer.
    */
   unpack(source: LayerSource, options?: UnpackOptions): Promise<LayerRow>;
+  /** The same for a blob of ours whose diffID nobody knows yet; the row has it. */
+  unpackNew(digest: string, options?: UnpackOptions): Promise<LayerRow>;
   /** Removes layers that no image uses; returns their bytes. */
   discard(diffIDs: readonly string[]): Promise<number>;
 }
@@ -82,17 +84,26 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
     return job;
   }
 
-  async function make(source: LayerSource, signal: AbortSignal, onRead: (bytes: number) => void): Promise<LayerRow> {
+  async function make(
+    source: { digest: string; path?: string; diffID: string | null },
+    signal: AbortSignal,
+    onRead: (bytes: number) => void,
+  ): Promise<LayerRow> {
     const target = `${deps.tmpDir}/${TEMPORARY}${deps.randomName(16)}`;
     try {
       await mkdir(target, { mode: 0o755 });
       // The blob was verified when it was stored, and the diffID vouches for every byte once more.
       const blobPath = source.path ?? deps.content.path(source.digest);
       const request = { blobPath, target, digest: null, diffID: source.diffID };
-      const { sizeBytes } = await deps.pool.run("apply", request, { signal, onRead });
+      const { sizeBytes, diffID } = await deps.pool.run("apply", request, { signal, onRead });
       await sync();
       signal.throwIfAborted();
-      const row = { diffID: source.diffID, shortName: freeName(), sizeBytes };
+      const known = source.diffID === null ? await existing(diffID) : null;
+      if (known !== null) {
+        await deps.trash.discard(target);
+        return known;
+      }
+      const row = { diffID, shortName: freeName(), sizeBytes };
       await rename(target, `${deps.layersDir}/${row.shortName}`);
       await syncDirectory(deps.layersDir);
       await deps.rows.putLayer(row, deps.now().getTime());
@@ -103,6 +114,12 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
       if (error instanceof LayerError) throw invalid(`failed to register layer: ${error.message}`, { cause: error });
       throw storageError(error);
     }
+  }
+
+  /** One that is there, or that somebody else is making. */
+  async function existing(diffID: string): Promise<LayerRow | null> {
+    await discarding.get(diffID);
+    return layers.get(diffID) ?? (await unpacking.get(diffID)?.result.catch(() => null)) ?? null;
   }
 
   async function removeLayers(gone: readonly LayerRow[]): Promise<void> {
@@ -137,6 +154,8 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
       }
       return await share(job ?? start(source), onRead, signal);
     },
+    unpackNew: (digest, { onRead = () => undefined, signal = new AbortController().signal } = {}) =>
+      make({ digest, diffID: null }, signal, onRead),
     async discard(diffIDs) {
       const gone = diffIDs.flatMap((diffID) => layers.get(diffID) ?? []);
       // From here on nobody finds them, and who wants one of them anew waits until the old one is gone.

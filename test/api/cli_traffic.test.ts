@@ -172,7 +172,7 @@ async function* none(): AsyncGenerator<never> {}
 function expectedStatus(method: string, pattern: string, recorded: Recorded, isFirstCreate: boolean): number {
   const operation = `${method} ${pattern}`;
   if (isFirstCreate) return 404;
-  if (absent.has(operation) || recorded.query?.["fromSrc"] !== undefined) return 501;
+  if (absent.has(operation)) return 501;
   if (/^\/(services|nodes)/.test(pattern)) return 503;
   const isDetached = (recorded.body as { Detach?: boolean } | undefined)?.Detach === true;
   if (pattern === "/containers/{id}/attach" || (pattern === "/exec/{id}/start" && !isDetached)) return 101;

@@ -169,8 +169,38 @@ describe("POST /images/create", () => {
     expect(asked).toEqual({ image: "a/b", tag: "sha256:11", platform: "linux/arm64", credentials });
   });
 
-  test("an import is refused plainly, and so is a request for nothing", async () => {
-    expect((await api().call("POST", "/images/create?fromSrc=-&repo=x")).status).toBe(501);
+  test("an import passes everything on, and ends with the ID; a request for nothing is refused", async () => {
+    const asked: object[] = [];
+    const imports: Images["import"] = async ({ body, ...request }, progress) => {
+      const bytes = body === null ? null : Buffer.concat(await Array.fromAsync(body)).toString();
+      asked.push({ ...request, bytes });
+      progress({ status: "sha256:11" });
+    };
+    const query = "fromSrc=-&repo=a/b&tag=1&message=why&changes=CMD%20a&changes=USER%201&platform=linux/arm64";
+    const body = new TextEncoder().encode("tar");
+    const reply = await api({ import: imports }).call("POST", `/images/create?${query}`, { body });
+    expect(reply.lines).toEqual([{ status: "sha256:11" }]);
+    await api({ import: imports }).call("POST", "/images/create?fromSrc=example.test/x.tar&repo=im:1");
+    expect(asked).toEqual([
+      {
+        source: "-",
+        bytes: "tar",
+        repository: "a/b",
+        tag: "1",
+        message: "why",
+        changes: ["CMD a", "USER 1"],
+        platform: "linux/arm64",
+      },
+      {
+        source: "example.test/x.tar",
+        bytes: null,
+        repository: "im:1",
+        tag: "",
+        message: "",
+        changes: [],
+        platform: "",
+      },
+    ]);
     expect((await api().call("POST", "/images/create")).status).toBe(400);
   });
 });

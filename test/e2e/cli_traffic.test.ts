@@ -24,7 +24,6 @@ const REFUSED: readonly (readonly [start: string, status: number])[] = [
   // Not there yet, or not at all: see docs/API.md.
   ["docker push", 501],
   ["docker build ", 501],
-  ["docker import", 501],
   ["docker search", 501],
   // A volume at `anon`, which is no absolute path: what was recorded came from an engine that does not look.
   ["docker create --name big", 400],

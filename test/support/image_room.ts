@@ -11,6 +11,7 @@ import type { EngineEvent, ProgressMessage } from "../../src/engine/mod.ts";
 import { notImplemented } from "../../src/errors.ts";
 import { openImageStore } from "../../src/image/open_store.ts";
 import { hostPlatform } from "../../src/image/platform.ts";
+import { openRemoteFile } from "../../src/image/remote_file.ts";
 import type { ImageStore } from "../../src/image/store.ts";
 import { createLog } from "../../src/log.ts";
 import { spawnLayerWorker } from "../../src/workers.ts";
@@ -61,6 +62,7 @@ export async function openImageRoom(dataRoot = mkdtempSync(`${tmpdir()}/berth-im
     usedBy: () => room.uses,
     host: hostPlatform(process.arch),
     layerPool: pool,
+    openRemoteFile: (address, signal) => openRemoteFile(globalThis.fetch, address, signal),
   };
   const images = createImages(deps);
   const close = async (): Promise<void> => {

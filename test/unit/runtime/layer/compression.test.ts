@@ -1,6 +1,7 @@
 // Compression told by its first bytes and undone; what is cut or damaged is refused. Zstd of several frames, which Deno
 // reads only the first of, is tested in test/root/layer_apply.test.ts.
 import { describe, expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { decompress, detectCompression } from "../../../../runtime/layer/compression.ts";
 import { LayerError } from "../../../../runtime/layer/layer_error.ts";
@@ -29,6 +30,21 @@ describe("decompress()", () => {
       }
     });
   }
+  test.each(["xz", "bzip2"])("gives the bytes of %s when the host's tools may be used", async (tool) => {
+    const packed = execFileSync(tool, ["-c"], { input: data });
+    const whole = await Array.fromAsync(decompress(inPieces(packed, 4096), { usesHostTools: true }));
+    expect(Buffer.concat(whole).equals(data)).toBe(true);
+    await expect(all(inPieces(packed, 4096))).rejects.toThrow(`${tool} compression is not supported`);
+    const cut = decompress(inPieces(packed.subarray(0, packed.length - 100), 4096), { usesHostTools: true });
+    await expect(Array.fromAsync(cut)).rejects.toThrow(`the ${tool} data is damaged`);
+    // Whoever stops reading ends the tool; whoever cannot be read is told of.
+    for await (const chunk of decompress(inPieces(packed, 4096), { usesHostTools: true })) if (chunk.length > 0) break;
+    const broken = async function* (): AsyncGenerator<Uint8Array> {
+      yield packed.subarray(0, 1000);
+      throw new Error("the client has gone");
+    };
+    await expect(Array.fromAsync(decompress(broken(), { usesHostTools: true }))).rejects.toThrow("the client has gone");
+  });
   test("gives nothing for nothing, and short input as it is", async () => {
     expect((await all(inPieces(new Uint8Array(0), 1))).length).toBe(0);
     expect((await all(inPieces(Buffer.from("ab"), 1))).toString()).toBe("ab");
