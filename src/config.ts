@@ -32,6 +32,9 @@ export interface Inputs {
   readFile: (path: string) => string | null;
 }
 
+/** COMPAT: where machines that had dockerd keep them. */
+const DOCKER_CERTS = "/etc/docker/certs.d";
+
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: "serve",
   daemon: "serve",
@@ -70,6 +73,7 @@ export function parseCommandLine({ argv0, args, env, readFile }: Inputs): Comman
     const texts = flags.options.get(option);
     if (texts) note(option, `--${option.flag}`, checkTexts(option, texts));
   }
+  config.certsDirs = [...new Set([`${file.replace(/[^/]*$/, "")}certs.d`, DOCKER_CERTS])];
   for (const apply of applies) apply(config);
   finish(config, program);
   return { command: isSet("validate") ? "validate" : command, program, config, warnings };
@@ -135,6 +139,7 @@ function defaults(program: "berth" | "dockerd", env: Inputs["env"]): Config {
     storageDriver: "overlay2",
     insecureRegistries: [],
     registryMirrors: [],
+    certsDirs: [DOCKER_CERTS],
     dns: [],
     dnsOptions: [],
     dnsSearch: [],

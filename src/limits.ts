@@ -31,6 +31,12 @@ export const REGISTRY_HEAD_TIMEOUT_MS = 30_000;
 export const REGISTRY_IDLE_TIMEOUT_MS = 30_000;
 /** Redirects followed for one request. */
 export const REGISTRY_REDIRECTS = 5;
+/** How long what the certificates' directories hold for a host is taken as it was read: an image has some hundred requests. */
+export const CERTS_KEPT_MS = 5_000;
+/** Hosts for which that is remembered. */
+export const HOSTS_KEPT = 256;
+/** A mirror that did not answer is left alone for this long, so that each blob does not wait for it anew. */
+export const MIRROR_REST_MS = 30_000;
 /** Longest wait between two attempts at one blob; the first waits a second, each next one twice as long. */
 export const RETRY_DELAY_MAX_MS = 16_000;
 /** Longest Retry-After that is obeyed; a registry that asks for more gets its error told instead. */

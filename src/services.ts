@@ -137,8 +137,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     fetch: globalThis.fetch,
     now: Date.now,
     log,
-    insecureRegistries: initial.insecureRegistries,
-    mirrors: initial.registryMirrors,
+    settings: config,
   });
   const images = createImages({
     store: imageStore,
@@ -146,8 +145,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
       registry: remote,
       store: imageStore,
       host,
-      maxConcurrentDownloads: initial.maxConcurrentDownloads,
-      maxDownloadAttempts: initial.maxDownloadAttempts,
+      bounds: config,
       now: () => now().getTime(),
       sleep: (ms, signal) => sleep(ms, undefined, { signal }),
     }),
@@ -249,8 +247,8 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     now,
     facts: createSystem(systemFacts(config, facts, cdi)).facts,
     checkAuth: async (server: string, credentials: RegistryCredentials, signal: AbortSignal) => {
-      await remote.checkCredentials(server, credentials, signal);
-      return { status: "Login Succeeded", identityToken: "" };
+      const { identityToken } = await remote.checkCredentials(server, credentials, signal);
+      return { status: "Login Succeeded", identityToken };
     },
     inspectDistribution: async (name, credentials, signal) => {
       const { descriptor, platforms } = await inspectDistribution(remote, name, credentials, signal);

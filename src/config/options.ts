@@ -31,6 +31,7 @@ import {
   parseIPAddress,
   parseLogLevel,
   parseMirror,
+  parseProxy,
   parseSearchDomain,
   parseStorageDriver,
 } from "./values.ts";
@@ -300,9 +301,15 @@ export const OPTIONS: readonly Option[] = [
     "Foreign layers to push",
     [[]],
   ),
-  later("http-proxy", string, "HTTP proxy for registries; HTTP_PROXY in the environment works", [""]),
-  later("https-proxy", string, "HTTPS proxy for registries; HTTPS_PROXY in the environment works", [""]),
-  later("no-proxy", string, "Hosts that need no proxy; NO_PROXY in the environment works", [""]),
+  acts("http-proxy", text(orEmpty(parseProxy)), "Proxy for registries without TLS", (config, value) => {
+    if (value !== "") config.proxies.http = value;
+  }),
+  acts("https-proxy", text(orEmpty(parseProxy)), "Proxy for registries with TLS", (config, value) => {
+    if (value !== "") config.proxies.https = value;
+  }),
+  acts("no-proxy", string, "Hosts, domains and CIDRs that need no proxy", (config, value) => {
+    if (value !== "") config.proxies.no = value;
+  }),
 
   // ---- defaults of containers
   acts(both("default-ulimit", "default-ulimits"), ulimits, "Default ulimits of containers", (config, value) => {

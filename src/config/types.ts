@@ -20,6 +20,8 @@ export interface Config {
   storageDriver: string;
   insecureRegistries: string[];
   registryMirrors: string[];
+  /** Directories with one directory for each registry host: certificates and hosts.toml. The first that has it decides. */
+  certsDirs: string[];
   dns: string[];
   dnsOptions: string[];
   dnsSearch: string[];
@@ -61,6 +63,6 @@ export interface Config {
     certFile: string;
     keyFile: string;
   };
-  /** From the environment, for registries and for /info. */
+  /** From daemon.json, flags or the environment, for registries and for /info. */
   proxies: { http: string; https: string; no: string };
 }

@@ -130,6 +130,17 @@ export function parseMirror(text: string): string {
   return `${url.protocol}//${url.host}/`;
 }
 
+/** `http://user:password@proxy.example.com:3128`; without a scheme it is http, as in HTTP_PROXY. */
+export function parseProxy(text: string): string {
+  const full = text.includes("://") ? text : `http://${text}`;
+  const url = URL.canParse(full) ? new URL(full) : null;
+  // The password stands in it: it is not repeated.
+  if (url === null) throw new ConfigError("invalid proxy: it is not a URL");
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    throw new ConfigError(`invalid proxy: unsupported scheme ${JSON.stringify(url.protocol.slice(0, -1))}`);
+  return text;
+}
+
 /** A host, host:port or CIDR that may be talked to without verified TLS. */
 export function parseInsecureRegistry(text: string): string {
   const bare = text.trim().replace(/^https?:\/\//i, "");

@@ -15,6 +15,8 @@ export const MEDIA = {
   dockerManifest: "application/vnd.docker.distribution.manifest.v2+json",
   dockerIndex: "application/vnd.docker.distribution.manifest.list.v2+json",
   dockerConfig: "application/vnd.docker.container.image.v1+json",
+  dockerSchema1: "application/vnd.docker.distribution.manifest.v1+json",
+  dockerSchema1Signed: "application/vnd.docker.distribution.manifest.v1+prettyjws",
   dockerLayer: "application/vnd.docker.image.rootfs.diff.tar",
   dockerLayerGzip: "application/vnd.docker.image.rootfs.diff.tar.gzip",
 } as const;
@@ -84,12 +86,18 @@ const IndexSchema = v.object({
   annotations: Annotations,
 });
 
-/** Parses either kind; `mediaType` is what it was announced as, "" when nothing was said. Throws `invalid`. */
-export function parseManifest(bytes: Uint8Array, mediaType: string): ImageManifest | ImageIndex {
+/**
+ * Parses either kind; `mediaType` is what it was announced as, "" when nothing was said; `name` is what the user calls it.
+ * Throws `invalid`.
+ */
+export function parseManifest(bytes: Uint8Array, mediaType: string, name = "the image"): ImageManifest | ImageIndex {
   const json = parseJSON(bytes, "manifest");
   if (typeof json !== "object" || json === null) throw invalid("invalid manifest: not a JSON object");
   if ("schemaVersion" in json && json.schemaVersion === 1) {
-    throw invalid("manifest schema 1 is not supported: push the image again with a current client");
+    // COMPAT: the words of engines that have given it up; people search for them.
+    throw invalid(
+      `Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the author of ${name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. More information at https://docs.docker.com/go/deprecated-image-specs/`,
+    );
   }
   const said =
     "mediaType" in json && typeof json.mediaType === "string" && json.mediaType !== "" ? json.mediaType : mediaType;
@@ -123,6 +131,25 @@ function toDescriptor(wire: v.InferOutput<typeof DescriptorSchema>): Descriptor 
 function toIndexEntry(wire: v.InferOutput<typeof DescriptorSchema>): IndexEntry {
   const platform = wire.platform && wire.platform.os !== "unknown" ? normalise(wire.platform) : null;
   return { ...toDescriptor(wire), annotations: wire.annotations, platform };
+}
+
+/** Config types of images; the unspecific ones are what registries have made of them. */
+const IMAGE_CONFIGS: readonly string[] = [
+  MEDIA.ociConfig,
+  MEDIA.dockerConfig,
+  "",
+  "application/octet-stream",
+  "application/json",
+  "text/html",
+];
+
+/** Throws `invalid` for what has a manifest like an image's and is something else: a chart, a signature, a plugin. */
+export function requireImage(manifest: ImageManifest, name: string): void {
+  const { mediaType, config } = manifest;
+  if (mediaType !== MEDIA.ociManifest && mediaType !== MEDIA.dockerManifest)
+    throw invalid(`unsupported media type ${mediaType}: ${name} is not an image`);
+  if (!IMAGE_CONFIGS.includes(config.mediaType))
+    throw invalid(`unsupported media type ${config.mediaType}: ${name} is not an image`);
 }
 
 /** Attestations and the like: manifests that stand in an index and are no images. */

@@ -2,16 +2,24 @@
 // unpacks each layer as soon as it is whole, and registers the image. Called by engine/images.ts.
 //
 //   manifest ─▶ [index ─▶ platform's manifest] ─▶ config ─▶ layers: download ─▶ verify ─▶ unpack ─▶ register
-import { internal, invalid, notFound } from "../errors.ts";
+import { internal, invalid, isKind, notFound } from "../errors.ts";
 import type { Progress, RegistryCredentials } from "../engine/mod.ts";
 import { MAX_CONFIG_BYTES } from "../limits.ts";
 import { type Digest, sha256, shortID } from "./digest.ts";
-import { download, type DownloadDeps, Slots } from "./download.ts";
+import { createDownloads, Slots } from "./download.ts";
 import { parseImageConfig } from "./image_config.ts";
-import { type Descriptor, type ImageManifest, isAttestation, MEDIA, parseManifest } from "./manifest.ts";
+import { type Descriptor, type ImageManifest, isAttestation, MEDIA, parseManifest, requireImage } from "./manifest.ts";
 import { chooseByPlatform, fitness, formatPlatform, normalise, parsePlatform, type Platform } from "./platform.ts";
 import { meter } from "./progress.ts";
-import { familiar, familiarName, parseReference, type Reference, withDefaultTag, withTag } from "./reference.ts";
+import {
+  canonical,
+  familiar,
+  familiarName,
+  parseReference,
+  type Reference,
+  withDefaultTag,
+  withTag,
+} from "./reference.ts";
 import { type Registry, type Repository, TransientError } from "./registry.ts";
 import type { ImageStore } from "./store.ts";
 
@@ -19,8 +27,8 @@ export interface PullDeps {
   registry: Registry;
   store: Pick<ImageStore, "content" | "layers" | "register" | "whileIngesting">;
   host: Platform;
-  maxConcurrentDownloads: number;
-  maxDownloadAttempts: number;
+  /** Read anew for each pull. */
+  bounds: () => { maxConcurrentDownloads: number; maxDownloadAttempts: number };
   now: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
@@ -44,15 +52,15 @@ interface Resolved {
 const MAX_INDEX_DEPTH = 2;
 
 export function createPull(deps: PullDeps): Pull {
-  const slots = new Slots(deps.maxConcurrentDownloads);
+  const slots = new Slots(() => deps.bounds().maxConcurrentDownloads);
   /** Some documents do not say themselves what they are: then the registry's content type does. */
   const announced = new WeakMap<Uint8Array, string>();
-  const downloads: DownloadDeps = {
+  const downloads = createDownloads({
     registry: deps.registry,
     content: deps.store.content,
-    maxAttempts: deps.maxDownloadAttempts,
+    maxAttempts: () => deps.bounds().maxDownloadAttempts,
     sleep: deps.sleep,
-  };
+  });
 
   return async (request, progress, signal) => {
     const reference = referenceOf(request);
@@ -60,7 +68,7 @@ export function createPull(deps: PullDeps): Pull {
     const wanted = request.platform === "" ? null : parsePlatform(request.platform, deps.host);
     if (reference.tag !== null || reference.digest !== null)
       return await pullOne(repository, reference, wanted, progress, signal);
-    for (const tag of await retrying(() => deps.registry.tags(repository, signal), signal)) {
+    for (const tag of await retrying(familiarName(reference), () => deps.registry.tags(repository, signal), signal)) {
       await pullOne(repository, withTag(reference, tag), wanted, progress, signal);
     }
   };
@@ -74,7 +82,13 @@ export function createPull(deps: PullDeps): Pull {
   ): Promise<void> {
     const name = reference.digest ?? withDefaultTag(reference).tag ?? "";
     const top = await fetchManifest(repository, name, reference.digest, signal);
-    const { manifest, bytes } = await choosePlatform(repository, top, wanted, signal);
+    const { manifest, bytes } = await choosePlatform(
+      repository,
+      canonical(withDefaultTag(reference)),
+      top,
+      wanted,
+      signal,
+    );
     const config = parseImageConfig(await fetchConfig(repository, manifest.config, signal));
     if (wanted && fitness(wanted, normalise(config)) === 0) {
       throw notFound(
@@ -115,7 +129,11 @@ export function createPull(deps: PullDeps): Pull {
     digest: Digest | null,
     signal: AbortSignal,
   ): Promise<Uint8Array> {
-    const { bytes, mediaType } = await retrying(() => deps.registry.manifest(repository, name, signal), signal);
+    const { bytes, mediaType } = await retrying(
+      shownName(repository),
+      () => deps.registry.manifest(repository, name, signal),
+      signal,
+    );
     const actual = sha256(bytes);
     if (digest !== null && actual !== digest) {
       throw internal(`manifest verification failed for digest ${digest}: the registry sent ${actual}`);
@@ -127,17 +145,17 @@ export function createPull(deps: PullDeps): Pull {
   /** Follows an index to the manifest for the wanted platform. */
   async function choosePlatform(
     repository: Repository,
+    name: string,
     top: Uint8Array,
     wanted: Platform | null,
     signal: AbortSignal,
   ): Promise<Resolved> {
     let bytes = top;
     for (let depth = 0; depth <= MAX_INDEX_DEPTH; depth++) {
-      const document = parseManifest(bytes, announced.get(bytes) ?? "");
+      const document = parseManifest(bytes, announced.get(bytes) ?? "", name);
       if (document.kind === "manifest") {
-        if (document.mediaType === MEDIA.ociManifest || document.mediaType === MEDIA.dockerManifest)
-          return { manifest: document, bytes };
-        throw invalid(`unsupported media type ${document.mediaType}: ${repository.path} is not an image`);
+        requireImage(document, name);
+        return { manifest: document, bytes };
       }
       const entries = document.manifests.filter((entry) => !isAttestation(entry));
       const chosen =
@@ -158,7 +176,7 @@ export function createPull(deps: PullDeps): Pull {
       throw invalid(`invalid image config: ${descriptor.size} bytes, the limit is ${MAX_CONFIG_BYTES}`);
     }
     const silent = { onOffset: () => undefined, onStatus: () => undefined };
-    if (!deps.store.content.has(descriptor.digest)) await download(downloads, repository, descriptor, silent, signal);
+    if (!deps.store.content.has(descriptor.digest)) await downloads.fetch(repository, descriptor, silent, signal);
     return await deps.store.content.readSmall(descriptor.digest);
   }
 
@@ -212,7 +230,7 @@ export function createPull(deps: PullDeps): Pull {
     if (!deps.store.content.has(layer.digest)) {
       if (slots.isFull) show("Waiting");
       const watcher = { onOffset: meter(progress, deps.now, id, "Downloading", layer.size), onStatus: show };
-      await slots.use(() => download(downloads, repository, layer, watcher, signal), signal);
+      await slots.use(() => downloads.fetch(repository, layer, watcher, signal), signal);
       show("Verifying Checksum");
     }
     show("Download complete");
@@ -224,14 +242,14 @@ export function createPull(deps: PullDeps): Pull {
   }
 
   /** A registry that cannot be reached is told at once; one that is busy is asked again when it says so. */
-  async function retrying<T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  async function retrying<T>(name: string, attempt: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (let count = 1; ; count++) {
       try {
         return await attempt();
       } catch (error) {
         signal.throwIfAborted();
-        if (!(error instanceof TransientError)) throw error;
-        if (error.retryAfterMs === null || count >= deps.maxDownloadAttempts) {
+        if (!(error instanceof TransientError)) throw denied(error, name);
+        if (error.retryAfterMs === null || count >= deps.bounds().maxDownloadAttempts) {
           throw internal(`failed to do request: ${error.message}`, { cause: error });
         }
         await deps.sleep(error.retryAfterMs, signal);
@@ -239,6 +257,17 @@ export function createPull(deps: PullDeps): Pull {
     }
   }
 }
+
+/** COMPAT: a token server's refusal is 404 here as well; a 401 makes the CLI ask for a password in the middle of a script. */
+function denied(error: unknown, name: string): unknown {
+  if (!(error instanceof Error) || !isKind(error, "unauthorized")) return error;
+  return notFound(
+    `pull access denied for ${name}, repository does not exist or may require 'docker login': ${error.message}`,
+    { cause: error },
+  );
+}
+
+const shownName = ({ domain, path }: Repository): string => familiarName({ domain, path, tag: null, digest: null });
 
 function referenceOf({ image, tag }: PullRequest): Reference {
   // COMPAT: the CLI sends a digest in `tag`; the name may carry a tag or digest of its own.

@@ -3,6 +3,7 @@
 import * as v from "valibot";
 import type { RegistryCredentials } from "../engine/mod.ts";
 import { unauthorized } from "../errors.ts";
+import type { Endpoint } from "./registry_hosts.ts";
 import { MAX_TOKEN_BYTES, TOKEN_LIFETIME_MS, TOKENS_KEPT } from "../limits.ts";
 
 export interface Challenge {
@@ -47,9 +48,11 @@ export function basicAuthorization(credentials: RegistryCredentials): string {
 
 export interface TokenRequest {
   challenge: Challenge;
-  /** `repository:library/busybox:pull`: what this request needs; the challenge's own scope is added to it. */
-  scope: string;
+  /** `repository:library/busybox:pull`: what this request needs; the challenge's own scope is added. None: a login. */
+  scopes: readonly string[];
   credentials: RegistryCredentials | null;
+  /** Who sent us there. */
+  endpoint: Endpoint;
   signal: AbortSignal;
 }
 
@@ -58,6 +61,7 @@ export interface TokenDeps {
   send(
     url: URL,
     init: { method: string; headers: Record<string, string>; body?: string },
+    endpoint: Endpoint,
     signal: AbortSignal,
   ): Promise<Response>;
   now(): number;
@@ -66,6 +70,8 @@ export interface TokenDeps {
 /** Bearer tokens by realm, service, scope and user, kept until shortly before they end. */
 export class TokenCache {
   #tokens = new Map<string, { token: string; expiresAtMs: number }>();
+  /** What token servers gave in place of a password, by user. */
+  #identities = new Map<string, string>();
   constructor(private readonly deps: TokenDeps) {}
 
   /** A token for the challenge, from the cache or from the realm. Throws `unauthorized` with the issuer's words. */
@@ -84,6 +90,14 @@ export class TokenCache {
     this.#tokens.delete(keyOf(request));
   }
 
+  /** What a token server gave this user at a login; "" for nothing. */
+  identityToken(credentials: RegistryCredentials): string {
+    const key = userKey(credentials);
+    const token = this.#identities.get(key) ?? "";
+    this.#identities.delete(key);
+    return token;
+  }
+
   async #fetch(request: TokenRequest): Promise<{ token: string; expiresAtMs: number }> {
     const { challenge, credentials } = request;
     if (credentials?.registryToken) return { token: credentials.registryToken, expiresAtMs: Infinity };
@@ -95,44 +109,58 @@ export class TokenCache {
     const token = parsed.success ? (parsed.output.token ?? parsed.output.access_token) : undefined;
     if (!parsed.success || !token)
       throw unauthorized(`the token server of ${challenge.parameters.realm} sent no token`);
+    // Only a login asks for one, and takes it at once.
+    if (parsed.output.refresh_token && credentials && request.scopes.length === 0) {
+      if (this.#identities.size >= TOKENS_KEPT) this.#identities.clear();
+      this.#identities.set(userKey(credentials), parsed.output.refresh_token);
+    }
     // The specification: at least 60 seconds, and 60 when it does not say.
     const lifetimeMs = Math.max(TOKEN_LIFETIME_MS, (parsed.output.expires_in ?? 0) * 1000);
     return { token, expiresAtMs: this.deps.now() + lifetimeMs - TOKEN_LIFETIME_MS / 6 };
   }
 
-  #byBasic({ challenge, scope, credentials, signal }: TokenRequest): Promise<Response> {
+  #byBasic({ challenge, scopes, credentials, endpoint, signal }: TokenRequest): Promise<Response> {
     const url = realmURL(challenge);
-    for (const one of scopesOf(challenge, scope)) url.searchParams.append("scope", one);
+    for (const one of scopesOf(challenge, scopes)) url.searchParams.append("scope", one);
     if (challenge.parameters.service) url.searchParams.set("service", challenge.parameters.service);
     const headers: Record<string, string> = {};
     if (credentials?.username) {
       url.searchParams.set("account", credentials.username);
       headers.authorization = basicAuthorization(credentials);
+      if (scopes.length === 0) {
+        url.searchParams.set("client_id", CLIENT_ID);
+        url.searchParams.set("offline_token", "true");
+      }
     }
-    return this.deps.send(url, { method: "GET", headers }, signal);
+    return this.deps.send(url, { method: "GET", headers }, endpoint, signal);
   }
 
-  #byRefreshToken({ challenge, scope, credentials, signal }: TokenRequest): Promise<Response> {
+  #byRefreshToken({ challenge, scopes, credentials, endpoint, signal }: TokenRequest): Promise<Response> {
     const body = new URLSearchParams({
       grant_type: "refresh_token",
       refresh_token: credentials?.identityToken ?? "",
-      client_id: "berth",
+      client_id: CLIENT_ID,
       service: challenge.parameters.service ?? "",
-      scope: scopesOf(challenge, scope).join(" "),
+      scope: scopesOf(challenge, scopes).join(" "),
     });
     const headers = { "content-type": "application/x-www-form-urlencoded" };
-    return this.deps.send(realmURL(challenge), { method: "POST", headers, body: String(body) }, signal);
+    return this.deps.send(realmURL(challenge), { method: "POST", headers, body: String(body) }, endpoint, signal);
   }
 }
 
-function keyOf({ challenge, scope, credentials }: TokenRequest): string {
+const CLIENT_ID = "berth";
+
+function keyOf({ challenge, scopes, credentials }: TokenRequest): string {
   const { realm, service } = challenge.parameters;
-  const user = credentials ? `${credentials.username}\0${credentials.password}\0${credentials.identityToken}` : "";
-  return [realm, service, scopesOf(challenge, scope).join(" "), user].join("\0");
+  return [realm, service, scopesOf(challenge, scopes).join(" "), credentials ? userKey(credentials) : ""].join("\0");
 }
 
-function scopesOf(challenge: Challenge, scope: string): string[] {
-  return [...new Set([scope, challenge.parameters.scope ?? ""].filter((one) => one !== ""))];
+function userKey({ username, password, identityToken, registryToken }: RegistryCredentials): string {
+  return [username, password, identityToken, registryToken].join("\0");
+}
+
+function scopesOf(challenge: Challenge, scopes: readonly string[]): string[] {
+  return [...new Set([...scopes, challenge.parameters.scope ?? ""].filter((one) => one !== ""))];
 }
 
 function realmURL(challenge: Challenge): URL {

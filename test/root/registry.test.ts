@@ -1,30 +1,20 @@
 // The registry client against a registry on loopback that misbehaves: stalls, breaks off, asks for credentials, is busy.
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createRegistry, type Registry, type Repository, TransientError } from "../../src/image/registry.ts";
+import { type Registry, type Repository, TransientError } from "../../src/image/registry.ts";
 import type { RegistryCredentials } from "../../src/engine/mod.ts";
-import { createLog } from "../../src/log.ts";
 import { TestRegistry } from "../support/registry.ts";
+import { registryClient } from "../support/registry_client.ts";
 
 const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+const TIMEOUTS = { headMs: 500, idleMs: 200 };
 const NEVER = new AbortController().signal;
 
 let server: TestRegistry;
 let client: Registry;
 beforeEach(async () => {
   server = await TestRegistry.start();
-  client = createRegistry({
-    fetch: globalThis.fetch,
-    now: Date.now,
-    log: createLog(
-      () => undefined,
-      () => "error",
-      () => new Date(),
-    ),
-    insecureRegistries: [],
-    mirrors: [],
-    timeouts: { headMs: 500, idleMs: 200 },
-  });
+  client = registryClient({}, { timeouts: TIMEOUTS });
 });
 afterEach(async () => await server[Symbol.asyncDispose]());
 

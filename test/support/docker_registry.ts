@@ -6,6 +6,14 @@ import { run, type TestDaemon, until } from "./daemon.ts";
 export interface RegistryOptions {
   port: number;
   tls?: boolean;
+  /** Instead of a certificate of its own making. */
+  certificate?: { cert: string; key: string };
+  /** Where it listens; 127.0.0.1 when not said. */
+  address?: string;
+  /** What clients call it; localhost when not said. */
+  name?: string;
+  /** Ends the connection of each client that brings no token of this issuer. */
+  tokens?: { realm: string; service: string; issuer: string; certificate: string };
   /** user and password for htpasswd. */
   login?: { username: string; password: string };
 }
@@ -24,9 +32,14 @@ export class DockerRegistry implements AsyncDisposable {
       "log: {level: error, accesslog: {disabled: true}}",
       `storage: {filesystem: {rootdirectory: ${join(directory, "data")}}, delete: {enabled: true}}`,
       "http:",
-      `  addr: 127.0.0.1:${options.port}`,
+      `  addr: ${options.address ?? "127.0.0.1"}:${options.port}`,
     ];
-    if (options.tls) {
+    if (options.certificate) {
+      const [key, certificate] = [join(directory, "key.pem"), join(directory, "cert.pem")];
+      writeFileSync(key, options.certificate.key);
+      writeFileSync(certificate, options.certificate.cert);
+      lines.push(`  tls: {certificate: ${certificate}, key: ${key}}`);
+    } else if (options.tls) {
       const [key, certificate] = [join(directory, "key.pem"), join(directory, "cert.pem")];
       const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
       await must([
@@ -51,6 +64,12 @@ export class DockerRegistry implements AsyncDisposable {
       writeFileSync(join(directory, "htpasswd"), made.stdout);
       lines.push(`auth: {htpasswd: {realm: test, path: ${join(directory, "htpasswd")}}}`);
     }
+    if (options.tokens) {
+      const { realm, service, issuer, certificate } = options.tokens;
+      const bundle = join(directory, "issuer.pem");
+      writeFileSync(bundle, certificate);
+      lines.push(`auth: {token: {realm: ${realm}, service: ${service}, issuer: ${issuer}, rootcertbundle: ${bundle}}}`);
+    }
     writeFileSync(join(directory, "config.yml"), `${lines.join("\n")}\n`);
     const process = Bun.spawn(
       ["nsenter", "-t", String(daemon.holderPID), "-n", "docker-registry", "serve", join(directory, "config.yml")],
@@ -58,7 +77,7 @@ export class DockerRegistry implements AsyncDisposable {
         stdio: ["ignore", "ignore", "ignore"],
       },
     );
-    const scheme = options.tls ? "https" : "http";
+    const scheme = options.tls || options.certificate ? "https" : "http";
     await until("the registry answers", async () => {
       const answer = await daemon.inside([
         "curl",
@@ -67,11 +86,11 @@ export class DockerRegistry implements AsyncDisposable {
         "/dev/null",
         "-w",
         "%{http_code}",
-        `${scheme}://127.0.0.1:${options.port}/v2/`,
+        `${scheme}://${options.address ?? "127.0.0.1"}:${options.port}/v2/`,
       ]);
       return answer.stdout === "200" || answer.stdout === "401";
     });
-    return new DockerRegistry(`localhost:${options.port}`, process);
+    return new DockerRegistry(`${options.name ?? "localhost"}:${options.port}`, process);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

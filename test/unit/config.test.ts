@@ -243,9 +243,10 @@ describe("daemon.json", () => {
       insecureRegistries: ["reg.lan"],
       dns: ["1.1.1.1"],
       storageDriver: "overlay2",
+      certsDirs: ["/certs.d", "/etc/docker/certs.d"],
     });
+    expect(config.proxies.http).not.toBe("");
     expect(warnings).toEqual([
-      `"http-proxy" in /c.json is not supported yet and is ignored`,
       `"exec-opts" in /c.json has no meaning for berth and is ignored`,
       `"features" in /c.json has no meaning for berth and is ignored`,
     ]);

@@ -1,13 +1,11 @@
 // src/image/distribution.ts against a registry in memory: indexes, single manifests, credentials, and replies that lie.
 import { expect, test } from "bun:test";
 import { inspectDistribution } from "../../../src/image/distribution.ts";
-import { createRegistry } from "../../../src/image/registry.ts";
 import { INDEX_TYPE, json, MANIFEST_TYPE } from "../../support/images.ts";
-import { quietLog } from "../../support/raw_http.ts";
 import { TestRegistry } from "../../support/registry.ts";
+import { registryClient } from "../../support/registry_client.ts";
 
-const client = () =>
-  createRegistry({ fetch, now: () => Date.now(), log: quietLog, insecureRegistries: [], mirrors: [] });
+const client = () => registryClient();
 const inspect = (name: string, credentials: Parameters<typeof inspectDistribution>[2] = null) =>
   inspectDistribution(client(), name, credentials, new AbortController().signal);
 

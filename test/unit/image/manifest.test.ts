@@ -40,7 +40,7 @@ describe("parseManifest()", () => {
     const manifest = { schemaVersion: 2, config: blob, layers: [blob] };
     const cases: [unknown, string][] = [
       ["x", "not a JSON object"],
-      [{ schemaVersion: 1, fsLayers: [] }, "schema 1 is not supported"],
+      [{ schemaVersion: 1, fsLayers: [] }, "schema 1 support has been removed. Suggest the author of the image"],
       [{ schemaVersion: 3, config: blob }, "invalid manifest: schemaVersion"],
       [{ ...manifest, manifests: [] }, "it is an index as well"],
       [{ ...manifest, config: { ...blob, digest: "sha256:../../etc/passwd" } }, "config.digest: not a digest"],
