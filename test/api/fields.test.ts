@@ -23,6 +23,11 @@ const NO_QOS = "Invalid QoS settings: linux does not support Maximum IO Bandwidt
 const REFUSED: Record<string, Answer> = {
   "HostConfig.IOMaximumIOps": { hostConfig: { IOMaximumIOps: 1 }, status: 400, message: NO_QOS },
   "HostConfig.IOMaximumBandwidth": { hostConfig: { IOMaximumBandwidth: 1 }, status: 400, message: NO_QOS },
+  "HostConfig.Cgroup": {
+    hostConfig: { Cgroup: "container:x" },
+    status: 400,
+    message: 'invalid cgroup "container:x": another container\'s cgroup cannot be joined',
+  },
   "HostConfig.StorageOpt": {
     hostConfig: { StorageOpt: { size: "1G" } },
     status: 400,

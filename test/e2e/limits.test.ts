@@ -2,7 +2,7 @@
 // virtual machine, on v2. What one version cannot do is warned of there, in Docker's words.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadBusybox } from "../support/busybox.ts";
 import { TestDaemon, until } from "../support/daemon.ts";
@@ -232,6 +232,32 @@ describe("block devices", () => {
       expect(control(id, `blkio/${file}`, file)).toMatch(file === "io.weight" ? /^default 2930/ : /^(default )?300$/m);
     }
     await remove(id);
+  });
+
+  test("BlkioWeightDevice where the disk's scheduler weighs, and a refusal that names the file where it does not", async () => {
+    const body = {
+      Image: "busybox",
+      Cmd: ["sleep", "1000"],
+      HostConfig: { NetworkMode: "none", BlkioWeightDevice: [{ Path: disk.path, Weight: 250 }] },
+    };
+    const created = await berth.request("POST", "/containers/create", { body });
+    const { Id, Warnings } = (await created.json()) as { Id: string; Warnings: string[] };
+    const started = await berth.request("POST", `/containers/${Id}/start`);
+    if (started.status === 204) {
+      const directory = join(ROOT, isV2 ? "" : "blkio", berth.cgroupParent, Id);
+      const weights = readdirSync(directory)
+        .filter((name) => /weight(_device)?$/.test(name))
+        .map((name) => readFileSync(join(directory, name), "utf8"));
+      const isDiscarded = Warnings.some((warning) => warning.endsWith("Weight-device discarded."));
+      expect(isDiscarded || weights.some((text) => text.includes(disk.numbers))).toBe(true);
+    } else {
+      const { message } = (await started.json()) as { message: string };
+      expect([started.status, message]).toEqual([
+        500,
+        expect.stringMatching(new RegExp(`write "${disk.numbers} \\d+" to \\S*weight\\S*: .*not supported`)),
+      ]);
+    }
+    await remove(Id);
   });
 
   test("a device that is not there is refused at start and at an update", async () => {
@@ -503,6 +529,33 @@ describe("beside the cgroup", () => {
     expect(await size("1.41")).toMatch(/^(0 0|stty: standard input) 0$/);
     const unknown = await berth.docker(["create", "--runtime", "kata", "busybox"]);
     expect(unknown.stderr).toContain("unknown or invalid runtime name: kata");
+  });
+
+  test("Domainname is the kernel's, and NetworkDisabled leaves loopback alone", async () => {
+    const body = {
+      Image: "busybox",
+      Cmd: ["sh", "-c", "cat /proc/sys/kernel/domainname; ls /sys/class/net"],
+      Domainname: "example.org",
+      NetworkDisabled: true,
+    };
+    const { Id } = (await (await berth.request("POST", "/containers/create", { body })).json()) as { Id: string };
+    await berth.dockerOK("start", Id);
+    await berth.dockerOK("wait", Id);
+    const shown = (await berth.dockerOK("logs", Id)).split("\n");
+    expect(shown[0]).toBe("example.org");
+    expect(shown.slice(1).filter((name) => name.startsWith("eth"))).toEqual([]);
+    await remove(Id);
+  });
+
+  test("--init-path names the init of --init", async () => {
+    const init = join(berth.directory, "own-init");
+    writeFileSync(init, '#!/bin/sh\nshift\necho by own init\nexec "$@"\n', { mode: 0o755 });
+    await using daemon = await TestDaemon.start({ args: ["--init-path", init] });
+    await loadBusybox(daemon);
+    expect(await daemon.dockerOK("run", "--rm", "--network", "none", "--init", "busybox", "echo", "workload")).toBe(
+      "by own init\nworkload",
+    );
+    expect(await daemon.dockerOK("run", "--rm", "--network", "none", "busybox", "echo", "workload")).toBe("workload");
   });
 
   test("--default-runtime and --oom-score-adjust of the daemon", async () => {

@@ -298,6 +298,46 @@ describe("daemon.json", () => {
   });
 });
 
+describe("defaults of containers", () => {
+  test("from flags and from the file, with their bounds", () => {
+    const { config, warnings } = parse([
+      "--default-stop-timeout=-1",
+      "--default-runtime",
+      "io.containerd.runc.v2",
+      "--cpu-rt-period=500000",
+      "--cpu-rt-runtime=1000",
+      "--oom-score-adjust=-500",
+      "--cdi-spec-dir",
+      "/a",
+      "--cdi-spec-dir=/b",
+    ]);
+    expect(warnings).toEqual([]);
+    expect(config).toMatchObject({
+      defaultStopTimeoutSec: -1,
+      defaultRuntime: "io.containerd.runc.v2",
+      realtimePeriodUs: 500_000,
+      realtimeRuntimeUs: 1_000,
+      oomScoreAdjust: -500,
+      cdiSpecDirs: ["/a", "/b"],
+    });
+    expect(parse([]).config.cdiSpecDirs).toEqual(["/etc/cdi", "/var/run/cdi"]);
+    expect(parse(["--cdi-spec-dir="]).config.cdiSpecDirs).toEqual([]);
+    expect(parseFile({ "cdi-spec-dirs": ["/c"], "default-stop-timeout": 3 }).config).toMatchObject({
+      cdiSpecDirs: ["/c"],
+      defaultStopTimeoutSec: 3,
+    });
+  });
+
+  test.each([
+    [["--oom-score-adjust=1001"], "invalid oom-score-adjust: 1001: -1000 to 1000 is needed"],
+    [["--cpu-rt-runtime=-1"], "invalid cpu-rt-runtime: -1"],
+    [["--cdi-spec-dir=cdi"], 'invalid cdi-spec-dir: "cdi": an absolute path is needed'],
+    [["--default-runtime=kata"], "invalid default runtime: kata"],
+  ])("%j is refused", (args, message) => {
+    expect(() => parse(args)).toThrow(message);
+  });
+});
+
 describe("planReload()", () => {
   const running = parse(["-D"]).config;
 

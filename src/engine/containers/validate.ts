@@ -90,6 +90,10 @@ function validateModes(config: ContainerConfig, hostConfig: HostConfig): void {
     throw invalid(`unknown or invalid runtime name: ${hostConfig.Runtime}`);
   }
   checkCgroupParent(hostConfig.CgroupParent);
+  if (hostConfig.Cgroup !== "") {
+    // Docker keeps it and does nothing: nobody who asks for it gets it.
+    throw invalid(`invalid cgroup ${JSON.stringify(hostConfig.Cgroup)}: another container's cgroup cannot be joined`);
+  }
   if (hostConfig.ShmSize < 0) throw invalid("SHM size can not be less than 0");
   if (hostConfig.OomScoreAdj < -1000 || hostConfig.OomScoreAdj > 1000) {
     throw invalid(`Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`);

@@ -298,6 +298,27 @@ describe("limits that this kernel cannot keep are dropped with a warning", () =>
     expect(kept.MemorySwappiness).toBeNull();
     expect(kept.OomKillDisable).toBeNull();
   });
+  test("real-time budgets are refused without such groups, and where they cannot be", () => {
+    const host = { CpuRealtimePeriod: 1_000, CpuRealtimeRuntime: 2_000 };
+    expect(() => limits(host, { ...FACTS, hasRealtimeGroups: false })).toThrow(
+      "kernel does not support CPU real-time scheduler",
+    );
+    expect(() => limits(host, FACTS)).toThrow("cpu real-time runtime cannot be higher than cpu real-time period");
+    expect(limits({ CpuRealtimeRuntime: 2_000 }, FACTS)).toMatchObject({ limits: { CpuRealtimeRuntime: 2_000 } });
+  });
+  test("weights go where nothing weighs, throttles stay, and a negative rate is refused", () => {
+    const rates = [{ Path: "/dev/x", Rate: 1 }];
+    const host = { BlkioWeight: 100, BlkioWeightDevice: [{ Path: "/dev/x", Weight: 100 }], BlkioDeviceReadBps: rates };
+    const { limits: kept, warnings } = limits(host, { ...FACTS, hasIOWeight: false });
+    expect(warnings).toEqual([
+      "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",
+      "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
+    ]);
+    expect(kept).toMatchObject({ BlkioWeight: 0, BlkioWeightDevice: [], BlkioDeviceReadBps: rates });
+    expect(() => limits({ BlkioDeviceReadBps: [{ Path: "/dev/x", Rate: -1 }] }, FACTS)).toThrow(
+      "invalid rate for device /dev/x: -1",
+    );
+  });
   test("an OOM killer that is off without a limit", () => {
     expect(limits({ OomKillDisable: true }, FACTS).warnings).toEqual([
       "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
