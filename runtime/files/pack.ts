@@ -150,7 +150,7 @@ class Packer implements Disposable {
     using file = opened;
     const capability = readAttribute(file, "security.capability");
     const xattrs = capability ? new Map([["security.capability", capability]]) : null;
-    if (status.sizeBytes <= CHUNK_BYTES) return this.#smallFile(file, { ...header, xattrs });
+    if (status.sizeBytes <= CHUNK_BYTES) return this.#smallFile(file, { ...header, xattrs }, status.sizeBytes);
     const size = status.sizeBytes;
     this.#add(tarHeader({ ...header, xattrs, size }));
     yield this.take();
@@ -159,13 +159,15 @@ class Packer implements Disposable {
   }
 
   /** WHY read first: files of /proc and /sys have other sizes than they say. */
-  #smallFile(file: Fd, header: TarHeader): void {
+  #smallFile(file: Fd, header: TarHeader, promised: number): void {
     let size = 0;
     try {
       while (size < CHUNK_BYTES) {
         const count = readOnce(file, this.#buffer.subarray(size)) ?? 0;
         if (count === 0) break;
         size += count;
+        // All that was promised. What says zero, as files of /proc do, is read to its end.
+        if (size === promised) break;
       }
     } catch (error) {
       if (error instanceof SyscallError) return this.options.onSkipped(header.path, error);

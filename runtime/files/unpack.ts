@@ -93,9 +93,11 @@ class LiveTreeWriter implements TarVisitor, Disposable {
     }
     const { directory, name } = split(path);
     const parent = this.#open(directory);
+    // WHY no look first: most often nothing is there, and the call that makes the file finds out by itself.
+    if (entry.type === "file" && this.#startFile(entry, parent, name)) return;
     const exists = this.#makeRoom(parent, name, path, entry);
     if (entry.type === "directory") this.#directory(entry, parent, name, path, exists);
-    else if (entry.type === "file") this.#startFile(entry, parent, name);
+    else if (entry.type === "file") this.#startAgain(entry, parent, name);
     else if (entry.type === "link") this.#link(entry, parent, name);
     else if (entry.type === "symlink") this.#symlink(entry, parent, name);
     else this.#node(entry, parent, name);
@@ -213,10 +215,23 @@ class LiveTreeWriter implements TarVisitor, Disposable {
     this.#directoryTimes.set(path, entry);
   }
 
-  #startFile(entry: TarEntry, parent: Fd, name: string): void {
-    this.#file = openEntry(parent, toRawName(name), O.WRONLY | O.CREAT | O.EXCL, 0o600);
+  /** False: there is something of that name. */
+  #startFile(entry: TarEntry, parent: Fd, name: string): boolean {
+    try {
+      // Nobody may do more with it meanwhile than when it is whole.
+      this.#file = openEntry(parent, toRawName(name), O.WRONLY | O.CREAT | O.EXCL, entry.mode & 0o755);
+    } catch (error) {
+      if (error instanceof SyscallError && error.errno === E.EEXIST) return false;
+      throw error;
+    }
     this.#fileEntry = entry;
     this.#fileEnd = 0;
+    return true;
+  }
+
+  /** In the room that was made for it: the container may have been quicker to put something there. */
+  #startAgain(entry: TarEntry, parent: Fd, name: string): void {
+    if (!this.#startFile(entry, parent, name)) throw new SyscallError("openat", E.EEXIST, { name });
   }
 
   #link(entry: TarEntry, parent: Fd, name: string): void {
@@ -254,11 +269,16 @@ class LiveTreeWriter implements TarVisitor, Disposable {
     setTimes(parent, raw, timesOf(entry));
   }
 
-  /** Owner first: changing it clears the set-ID bits and the file capabilities. */
+  /**
+   * Owner first: changing it clears the set-ID bits and the file capabilities. WHY the look: each change is a transaction of
+   * the file system, and most files are made as they shall be.
+   */
   #finishOpen(file: Fd, entry: TarEntry): void {
     const { uid, gid } = this.#ownerOf(entry);
-    setOwner(file, null, uid, gid);
-    setMode(file, entry.mode);
+    const now = statEntry(file, null);
+    const isOwned = now.uid === uid && now.gid === gid;
+    if (!isOwned) setOwner(file, null, uid, gid);
+    if (!isOwned || (now.mode & 0o7777) !== (entry.mode & 0o7777)) setMode(file, entry.mode);
     for (const [name, value] of entry.xattrs ?? []) {
       if (!OVERLAY_XATTR.test(name)) tryAttribute(file, name, value);
     }

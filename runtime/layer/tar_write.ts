@@ -163,7 +163,8 @@ function ustar(fields: Fields, entry: TarHeader | null): Uint8Array {
   octal(block, 337, 8, entry?.minor ?? 0);
   block.set(fields.prefix, 345);
   block.fill(" ", 148, 156);
-  const sum = block.reduce((total, byte) => total + byte, 0);
+  let sum = 0;
+  for (const byte of block) sum += byte;
   block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   return block;
 }
