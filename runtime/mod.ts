@@ -28,6 +28,7 @@ export { type Compression, decompress, detectCompression, MAGIC_BYTES, peek } fr
 export { CAPABILITIES } from "./launch/privileges.ts";
 export { defaultSeccompProfile } from "./launch/seccomp_default.ts";
 export { createLogs } from "./log/mod.ts";
+export { toTimeText } from "./log/time_text.ts";
 export { copyUp } from "./snapshot/copy_up.ts";
 export { createStdioPlane } from "./stdio/plane.ts";
 export { openRuntime } from "./open.ts";
@@ -77,6 +78,8 @@ export interface ExitReport {
   exitCode: number;
   signal: number | null;
   exitedAt: Date;
+  /** The same to the nanosecond, as the shim saw it; absent when it has not. */
+  exitedAtNano?: bigint;
   oomKilled: boolean;
 }
 

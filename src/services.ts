@@ -23,6 +23,7 @@ import {
   openRuntime,
   openTrash,
   type Snapshotter,
+  toTimeText,
   type Trash,
   unmountOnHost,
 } from "../runtime/mod.ts";
@@ -337,8 +338,10 @@ function createBackground(log: Log): Background {
 }
 
 function realClock(now: () => Date): Clock {
+  const nowNano = createWallClock();
   return {
     now,
+    nowText: () => toTimeText(nowNano()),
     after(delayMs, work) {
       const timer = setTimeout(work, Math.min(delayMs, LONGEST_TIMER_MS));
       return () => clearTimeout(timer);

@@ -10,10 +10,9 @@ import { readerOf } from "../sys/readable.ts";
 export function parseExitRecord(bytes: Uint8Array): Omit<ExitReport, "oomKilled"> | null {
   if (bytes.length < EXIT_MESSAGE_BYTES) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const seconds = Number(view.getBigInt64(16, true)),
-    nanoseconds = Number(view.getBigInt64(24, true));
+  const exitedAtNano = view.getBigInt64(16, true) * 1_000_000_000n + view.getBigInt64(24, true);
   const { exitCode, signal } = parseWaitStatus(view.getInt32(0, true));
-  return { exitCode, signal, exitedAt: new Date(seconds * 1000 + Math.floor(nanoseconds / 1e6)) };
+  return { exitCode, signal, exitedAt: new Date(Number(exitedAtNano / 1_000_000n)), exitedAtNano };
 }
 
 /** The record in an exit file; null when there is none yet, or no file. */

@@ -173,3 +173,19 @@ test("a forced removal does not wait for an attached client that reads nothing",
   expect((await berth.docker(["inspect", "talking"])).code).toBe(1);
   client.destroy();
 });
+
+test("times are to the nanosecond, as Docker's", async () => {
+  await berth.dockerOK("run", "--name", "timed", "busybox", "true");
+  const shown = await berth.dockerOK(
+    "inspect",
+    "--format",
+    "{{.Created}} {{.State.StartedAt}} {{.State.FinishedAt}}",
+    "timed",
+  );
+  const times = shown.split(" ");
+  for (const time of times) expect(time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
+  expect(times.toSorted()).toEqual(times);
+  // Not milliseconds with zeroes behind them.
+  expect(times.some((time) => !time.endsWith("000000Z"))).toBe(true);
+  await berth.dockerOK("rm", "timed");
+});

@@ -32,6 +32,10 @@ class HandClock implements Clock {
     return new Date(this.#nowMs);
   }
 
+  nowText(): string {
+    return this.now().toISOString();
+  }
+
   after(delayMs: number, work: () => void): () => void {
     const entry = { atMs: this.#nowMs + delayMs, work };
     this.#due.push(entry);

@@ -55,7 +55,7 @@ export async function create(
   const record: ContainerRecord = {
     id,
     name: reserved.name,
-    createdAt: deps.clock.now().toISOString(),
+    createdAt: deps.clock.nowText(),
     image: givenConfig.Image,
     imageID: image.id,
     platform: image.os,

@@ -25,6 +25,8 @@ export interface Machinery {
 
 export interface Clock {
   now(): Date;
+  /** COMPAT: as Docker shows times: RFC 3339 in UTC, to the nanosecond. */
+  nowText(): string;
   /** Calls back once, after that time; the returned function cancels it. */
   after(delayMs: number, work: () => void): () => void;
 }

@@ -2,7 +2,7 @@
 // the clients; the restart is decided; networks and volumes are let go; the state is written; `die`; waiters wake; with
 // AutoRemove it is removed.
 import { readdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
-import type { ExitReport } from "../../../runtime/mod.ts";
+import { type ExitReport, toTimeText } from "../../../runtime/mod.ts";
 import { EXIT_DRAIN_MS, FORCED_DRAIN_MS } from "../../limits.ts";
 import { NO_ADDRESSES } from "../networks/endpoint.ts";
 import type { EndpointRecord } from "./container.ts";
@@ -33,7 +33,7 @@ export async function whenExited(
   if (live.run !== run || !hasTask(state)) return;
   const exit: Exit = {
     exitCode: report.exitCode,
-    finishedAt: report.exitedAt.toISOString(),
+    finishedAt: report.exitedAtNano === undefined ? report.exitedAt.toISOString() : toTimeText(report.exitedAtNano),
     startedAt: state.startedAt,
     oomKilled: report.oomKilled,
     error: "",

@@ -155,9 +155,9 @@ async function runProbe(
   { command, timeoutMs }: Check,
   signal: AbortSignal,
 ): Promise<ProbeResult> {
-  const Start = deps.clock.now().toISOString();
+  const Start = deps.clock.nowText();
   const { exitCode, output } = await deps
     .probe(id, command, { timeoutMs, outputBytes: OUTPUT_BYTES, signal })
     .catch((error: unknown) => ({ exitCode: -1, output: errorText(error) }));
-  return { Start, End: deps.clock.now().toISOString(), ExitCode: exitCode, Output: output };
+  return { Start, End: deps.clock.nowText(), ExitCode: exitCode, Output: output };
 }

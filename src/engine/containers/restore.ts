@@ -49,7 +49,7 @@ async function regainOne(deps: ContainersDeps, live: Live): Promise<void> {
   let task: Task | null = null;
   const lost = async (error: string): Promise<void> => {
     await endUnseen(deps, state.task, task);
-    const finishedAt = deps.clock.now().toISOString();
+    const finishedAt = deps.clock.nowText();
     const exit = { exitCode: LOST, finishedAt, startedAt: state.startedAt, oomKilled: false, error };
     await deps.machine.record(live, { type: "exited", exit });
   };

@@ -37,7 +37,7 @@ export async function startHeld(deps: ContainersDeps, live: Live, how: { isManua
     await launch(deps, live, how.isManual);
   } catch (cause) {
     const { error, exitCode } = toStartFailure(cause);
-    const at = deps.clock.now().toISOString();
+    const at = deps.clock.nowText();
     await deps.machine.record(live, { type: "startFailed", error: error.message, exitCode, at });
     live.slot.release();
     // A policy's restart that fails is the end. Whoever waits since before a first start goes on waiting, as under Docker.
@@ -80,10 +80,10 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   undo.defer(() => abandon(task));
   const { stdio, log } = openStdio(deps, live, task);
   undo.defer(() => endStreams({ task, stdio, log }));
-  const startedAt = deps.clock.now();
+  const startedAt = deps.clock.nowText();
   await deps.machine.apply(
     live,
-    { type: "started", task: task.record, startedAt: startedAt.toISOString() },
+    { type: "started", task: task.record, startedAt },
     {
       patch: {
         endpoints: joined.endpoints,
@@ -96,7 +96,7 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   );
   undo.move();
   // First of all: whatever happens from here on, its end is seen.
-  watch(deps, live, { task, stdio, log, bundle, startedAtMs: startedAt.getTime() });
+  watch(deps, live, { task, stdio, log, bundle, startedAtMs: Date.parse(startedAt) });
   entered.keep();
   joined.keep();
   await joined[Symbol.asyncDispose]();

@@ -16,9 +16,10 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 test("a status is a code or a signal, the time is the shim's", () => {
   const exitedAt = new Date(1_700_000_000_987);
-  expect(parseExitRecord(exitRecord(7 << 8))).toEqual({ exitCode: 7, signal: null, exitedAt });
-  expect(parseExitRecord(exitRecord(9))).toEqual({ exitCode: 137, signal: 9, exitedAt });
-  expect(parseExitRecord(exitRecord(11 | 0x80))).toEqual({ exitCode: 139, signal: 11, exitedAt });
+  const exitedAtNano = 1_700_000_000_987_654_321n;
+  expect(parseExitRecord(exitRecord(7 << 8))).toEqual({ exitCode: 7, signal: null, exitedAt, exitedAtNano });
+  expect(parseExitRecord(exitRecord(9))).toEqual({ exitCode: 137, signal: 9, exitedAt, exitedAtNano });
+  expect(parseExitRecord(exitRecord(11 | 0x80))).toEqual({ exitCode: 139, signal: 11, exitedAt, exitedAtNano });
 });
 
 test("a torn, empty or missing record is none", () => {
