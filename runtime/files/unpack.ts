@@ -36,8 +36,11 @@ import { toRawName } from "./names.ts";
 
 const S_IFIFO = 0o010000,
   S_IFBLK = 0o060000;
-/** Unpacked before other work has its turn: a hundred small files, some milliseconds. */
-const SLICE_BYTES = 64 << 10;
+/** Of the archive at a time. WHY by the clock: a slice is one write, or a hundred small files that a slow disk makes. */
+const SLICE_LEAST_BYTES = 2 << 10,
+  SLICE_MOST_BYTES = 256 << 10;
+/** Unpacked before other work has its turn. */
+const TURN_MS = 2;
 /** Of a directory that a file takes the place of. */
 const MAX_DEPTH = 512;
 const OVERLAY_XATTR = /^(?:trusted|user)\.overlay\./;
@@ -59,10 +62,20 @@ export async function unpack(archive: AsyncIterable<Uint8Array>, options: Unpack
   using writer = new LiveTreeWriter(options);
   // COMPAT: an archive may just end, as Go's tar reader has it; what breaks off inside an entry is refused.
   const reader = new TarReader(writer, { allowsMissingEnd: true });
+  let slice = SLICE_LEAST_BYTES;
+  let heldMs = 0;
   for await (const chunk of decompress(archive, { usesHostTools: true })) {
-    for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
+    for (let start = 0, end = 0; start < chunk.length; start = end) {
       options.signal.throwIfAborted();
-      reader.write(chunk.subarray(start, start + SLICE_BYTES));
+      end = Math.min(start + slice, chunk.length);
+      const begun = performance.now();
+      reader.write(chunk.subarray(start, end));
+      const tookMs = performance.now() - begun;
+      if (tookMs > TURN_MS) slice = Math.max(slice >> 1, SLICE_LEAST_BYTES);
+      else if (tookMs < TURN_MS / 4) slice = Math.min(slice << 1, SLICE_MOST_BYTES);
+      heldMs += tookMs;
+      if (heldMs < TURN_MS) continue;
+      heldMs = 0;
       await setImmediate();
     }
   }
