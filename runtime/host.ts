@@ -54,10 +54,10 @@ export function lockFile(path: string, text: string): LockResult {
 }
 
 /** Sends one datagram to a unix socket: a path, or `@name` in the abstract namespace. Never waits. */
-export function sendUnixDatagram(address: string, text: string): void {
+export function sendUnixDatagram(address: string, content: string | Uint8Array): void {
   const name = unixAddress(address);
   using socket = new Fd(check("socket", [AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0]));
-  const bytes = new TextEncoder().encode(text);
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   const message = alloc(bytes.length);
   message.set(bytes);
   // SAFETY: `message` and `name` are as long as said and referenced until the call returns.

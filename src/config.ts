@@ -135,6 +135,7 @@ function defaults(program: "berth" | "dockerd", env: Inputs["env"]): Config {
     cgroupParent: "/berth",
     isCgroupParentExplicit: false,
     logLevel: "info",
+    logFormat: "text",
     isDebug: false,
     storageDriver: "overlay2",
     insecureRegistries: [],

@@ -84,6 +84,8 @@ export const EXEC_RESIZE_WAIT_MS = 10_000;
 export const COPY_IDLE_MS = 120_000;
 /** From one sample of a container's counters to the next, while somebody listens: Docker's pace. */
 export const STATS_PERIOD_MS = 1_000;
+/** A removed container's last lines go to its log driver's receiver within this, where that takes any. */
+export const LOG_FINISH_MS = 2_000;
 /** Containers started at once when the engine starts: more would only queue on the same disk and CPUs. */
 export const STARTS_AT_ONCE = 8;
 /** At boot: what compose wants to be healthy or through before another starts is waited for this long, then no more. */

@@ -14,38 +14,52 @@ export interface Log {
 
 const ORDER: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
 
+/** COMPAT: `json` has dockerd's keys: time, level, msg, and the fields beside them. */
+export type LogFormat = "text" | "json";
+
 /** `level()` is read at each line, so that a reload takes effect at once. */
 export function createLog(
   write: (line: string) => void,
   level: () => LogLevel,
   now: () => Date,
+  format: LogFormat = "text",
   base: LogFields = {},
 ): Log {
   const at =
     (wanted: LogLevel) =>
     (message: string, fields: LogFields = {}): void => {
       if (ORDER.indexOf(wanted) < ORDER.indexOf(level())) return;
-      const pairs = Object.entries({ ...base, ...fields })
-        .map(([key, value]) => ` ${key}=${show(value)}`)
-        .join("");
-      write(`time=${now().toISOString()} level=${wanted} msg=${JSON.stringify(message)}${pairs}\n`);
+      const all = { ...base, ...fields };
+      const time = now().toISOString();
+      write(`${format === "json" ? jsonLine(time, wanted, message, all) : textLine(time, wanted, message, all)}\n`);
     };
   return {
     debug: at("debug"),
     info: at("info"),
     warn: at("warn"),
     error: at("error"),
-    with: (fields) => createLog(write, level, now, { ...base, ...fields }),
+    with: (fields) => createLog(write, level, now, format, { ...base, ...fields }),
   };
 }
 
-/** An error is shown with its causes, so that one line tells the whole story. */
+function textLine(time: string, level: LogLevel, message: string, fields: LogFields): string {
+  const pairs = Object.entries(fields).map(([key, value]) => ` ${key}=${show(value)}`);
+  return `time=${time} level=${level} msg=${JSON.stringify(message)}${pairs.join("")}`;
+}
+
+function jsonLine(time: string, level: LogLevel, message: string, fields: LogFields): string {
+  const shown = Object.entries(fields).map(([key, value]) => [key, value instanceof Error ? errorText(value) : value]);
+  return JSON.stringify({ ...Object.fromEntries(shown), level, msg: message, time });
+}
+
 function show(value: unknown): string {
-  if (value instanceof AggregateError)
-    return JSON.stringify(`${value.message}: ${value.errors.map(String).join("; ")}`);
-  if (value instanceof Error) {
-    const cause = value.cause === undefined ? "" : ` (because ${show(value.cause)})`;
-    return JSON.stringify(`${value.message}${cause}`);
-  }
+  if (value instanceof Error) return JSON.stringify(errorText(value));
   return typeof value === "string" && /^[\w./:@+-]+$/.test(value) ? value : (JSON.stringify(value) ?? "undefined");
+}
+
+/** An error is shown with its causes, so that one line tells the whole story. */
+function errorText(error: Error): string {
+  if (error instanceof AggregateError) return `${error.message}: ${error.errors.map(String).join("; ")}`;
+  const cause = error.cause === undefined ? "" : ` (because ${show(error.cause)})`;
+  return `${error.message}${cause}`;
 }

@@ -13,7 +13,11 @@ export interface Notifier {
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Tells `$NOTIFY_SOCKET`. A failure is logged: it must not end a daemon that works. */
-export function createNotifier(env: Environment, log: Log, send = sendUnixDatagram): Notifier {
+export function createNotifier(
+  env: Environment,
+  log: Log,
+  send: (address: string, text: string) => void = sendUnixDatagram,
+): Notifier {
   const address = env["NOTIFY_SOCKET"] ?? "";
   const tell = (lines: string[]): void => {
     if (address === "") return;

@@ -39,6 +39,8 @@ import { type OpenedDb, openDb } from "./db/open.ts";
 import { volumeStore } from "./db/volumes.ts";
 import type { Clock } from "./engine/containers/deps.ts";
 import { type CdiRegistry, createCdiRegistry } from "./engine/cdi/registry.ts";
+import { createLogDelivery } from "./engine/containers/log_delivery.ts";
+import { LOG_DRIVERS } from "./engine/containers/log_drivers.ts";
 import { createMachine } from "./engine/containers/machine.ts";
 import { readMachinery } from "./engine/containers/machinery.ts";
 import { createContainerMounts, imagesOf } from "./engine/containers/mounts.ts";
@@ -201,6 +203,10 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     log,
   });
   const exec = createExecSessions({ registry, machine, runtime, stdio, clock, random });
+  const logs = createLogs({
+    nowNano: createWallClock(),
+    onProblem: (path, error) => log.error("a container's log cannot be written", { path, error }),
+  });
   const containers: ContainerService = createContainers({
     config,
     machinery,
@@ -217,10 +223,8 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     cdi,
     mounts: createContainerMounts({ volumes, images, copyUp }),
     stdio,
-    logs: createLogs({
-      nowNano: createWallClock(),
-      onProblem: (path, error) => log.error("a container's log cannot be written", { path, error }),
-    }),
+    logs,
+    logDelivery: createLogDelivery({ config, machinery, logs, log, pause: sleep }),
     probe: exec.probe,
     clock,
     random,
@@ -280,7 +284,7 @@ function systemFacts(config: () => Config, facts: HostFacts, cdi: CdiRegistry): 
     cdi,
     build: { version: VERSION, commit: COMMIT, buildTime: BUILD_TIME },
     networkDrivers: ["bridge", "host", "null"],
-    logDrivers: ["json-file", "local", "none"],
+    logDrivers: [...LOG_DRIVERS],
   };
 }
 

@@ -23,6 +23,8 @@ need cc gcc
 need objdump binutils
 need node nodejs
 need openssl openssl
+need rsyslogd rsyslog
+need /lib/systemd/systemd-journald systemd
 need htpasswd apache2-utils
 need qemu-system-x86_64 qemu-system-x86
 need depmod kmod

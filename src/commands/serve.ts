@@ -39,6 +39,7 @@ export async function serve(commandLine: CommandLine, deps: ServeDeps): Promise<
     (line) => void process.stderr.write(line),
     () => config.logLevel,
     deps.now,
+    config.logFormat,
   );
   checkRoot();
   using _data = lockDataRoot(config.dataRoot, process.pid);

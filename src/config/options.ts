@@ -212,7 +212,9 @@ export const OPTIONS: readonly Option[] = [
       config.isCgroupParentExplicit = true;
     },
   ),
-  later("log-format", oneOf("log format", ["text", "json"]), "Format of the daemon's own log", ["text"]),
+  acts("log-format", oneOf("log format", ["text", "json"]), "Format of the daemon's own log", (config, value) => {
+    config.logFormat = value === "json" ? "json" : "text";
+  }),
   foreign("raw-logs", bool, "Logs are never coloured", [true, false]),
   later("metrics-addr", string, "Address for metrics", [""]),
   acts(

@@ -16,6 +16,7 @@ export interface Config {
   /** Set by the user: it is then taken as it is, also under a systemd unit with delegation. */
   isCgroupParentExplicit: boolean;
   logLevel: "debug" | "info" | "warn" | "error" | "fatal";
+  logFormat: "text" | "json";
   isDebug: boolean;
   storageDriver: string;
   insecureRegistries: string[];

@@ -223,6 +223,7 @@ export async function createRoom(options: { runtime?: FakeRuntime; directory?: s
       removeAnonymous: async () => {},
     },
     stdio: plane,
+    logDelivery: { begin: () => {}, finish: async () => {}, close: () => {} },
     logs: createLogs({ nowNano: () => BigInt(clock.now().getTime()) * 1_000_000n, onProblem: () => {} }),
     probe: exec.probe,
     clock,

@@ -8,6 +8,7 @@ import type { CdiRegistry } from "../cdi/registry.ts";
 import type { ImageService } from "../images.ts";
 import type { Events } from "../mod.ts";
 import type { ContainerNetworking } from "../networks/networking.ts";
+import type { LogDelivery } from "./log_delivery.ts";
 import type { Machine } from "./machine.ts";
 import type { ContainerMounts } from "./mounts.ts";
 import type { Registry } from "./registry.ts";
@@ -64,6 +65,7 @@ export interface ContainersDeps {
   cdi: CdiRegistry;
   stdio: StdioPlane;
   logs: Logs;
+  logDelivery: LogDelivery;
   probe: Probe;
   clock: Clock;
   random: RandomBytes;

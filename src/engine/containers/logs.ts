@@ -3,37 +3,50 @@
 import { join } from "node:path";
 import type { LogOptions, LogPiece, LogReader } from "../../../runtime/mod.ts";
 import { invalid, notImplemented } from "../../errors.ts";
+import { parseExpression } from "./log_attributes.ts";
+import { checkOptionNames, type LogOpts, parseBoolean, parseSize, toSinkTarget } from "./log_drivers.ts";
+import { parseTag } from "./log_tag.ts";
 import type { LogQuery } from "../mod.ts";
 
 /** HostConfig.LogConfig, its defaults filled in. */
 export interface LogConfig {
   type: string;
-  options: Readonly<Record<string, string>>;
+  options: LogOpts;
 }
 
 /** Bounds for containers that set none: a log must not fill the disk. */
 const DEFAULT_MAX_BYTES = 20_000_000;
 const DEFAULT_MAX_FILES = 5;
 
-const FILE_OPTIONS = ["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag"];
-const COMMON_OPTIONS = ["mode", "max-buffer-size"];
-
 /** Refuses what cannot work, in Docker's words, at create. */
-export function validateLogConfig(type: string, options: Readonly<Record<string, string>>): void {
-  checkMode(options);
+export function validateLogConfig(type: string, options: LogOpts): void {
   if (type === "none") return;
-  if (type !== "json-file" && type !== "local") {
-    throw invalid(`error looking up logging plugin ${type}: plugin "${type}" not found`);
-  }
-  for (const name of Object.keys(options)) {
-    if (!FILE_OPTIONS.includes(name) && !COMMON_OPTIONS.includes(name)) {
-      throw invalid(`unknown log opt '${name}' for ${type} log driver`);
-    }
-  }
+  checkMode(options);
+  checkOptionNames(type, options);
+  if (options["tag"]) parseTag(options["tag"]);
+  for (const name of ["labels-regex", "env-regex"]) parseExpression(options[name] ?? "");
+  const isDisabled = options["cache-disabled"] ?? "";
+  if (isDisabled !== "" && !isBoolean(isDisabled))
+    throw invalid(`invalid value for option cache-disabled: ${isDisabled}`);
+  if (!keepsFiles(type)) toSinkTarget(type, options);
   toFileLimits({ type, options });
 }
 
-function checkMode(options: Readonly<Record<string, string>>): void {
+/** The log is the driver's own, not one that a remote driver is delivered from. */
+function keepsFiles(type: string): type is "json-file" | "local" {
+  return type === "json-file" || type === "local";
+}
+
+function isBoolean(text: string): boolean {
+  try {
+    parseBoolean(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function checkMode(options: LogOpts): void {
   const mode = options["mode"] ?? "";
   if (mode !== "" && mode !== "blocking" && mode !== "non-blocking")
     throw invalid(`logger: logging mode not supported: ${mode}`);
@@ -46,8 +59,9 @@ function checkMode(options: Readonly<Record<string, string>>): void {
 
 /** The part of LogOptions that the options decide. */
 function toFileLimits({ options, type }: LogConfig): Pick<LogOptions, "maxSizeBytes" | "maxFiles" | "compresses"> {
-  const size = options["max-size"];
-  const files = options["max-file"];
+  const prefix = keepsFiles(type) ? "" : "cache-";
+  const size = options[`${prefix}max-size`];
+  const files = options[`${prefix}max-file`];
   // COMPAT: Docker's -1 is no bound. `max-size` alone leaves one file, as there.
   const maxSizeBytes = size === undefined ? DEFAULT_MAX_BYTES : size === "-1" ? null : parseSize(size);
   if (size !== undefined && size !== "-1" && (maxSizeBytes === null || maxSizeBytes <= 0)) {
@@ -57,23 +71,37 @@ function toFileLimits({ options, type }: LogConfig): Pick<LogOptions, "maxSizeBy
   const maxFiles = files === undefined ? fallback : /^[+-]?\d{1,9}$/.test(files) ? Number(files) : NaN;
   if (Number.isNaN(maxFiles)) throw invalid(`strconv.Atoi: parsing "${files}": invalid syntax`);
   if (maxFiles < 1) throw invalid("max-file cannot be less than 1");
-  const compress = options["compress"];
-  const compresses = compress === undefined ? type === "local" && maxFiles > 1 : parseBoolean(compress);
+  const compress = options[`${prefix}compress`];
+  const compresses = compress === undefined ? type !== "json-file" && maxFiles > 1 : parseBoolean(compress);
   if (compresses && compress !== undefined && (maxFiles < 2 || maxSizeBytes === null)) {
     throw invalid("compress cannot be true when max-file is less than 2 or max-size is not set");
   }
   return { maxSizeBytes, maxFiles, compresses };
 }
 
-/** What the runtime needs to write or read a container's log; null for driver `none`. `directory`: the container's own. */
-export function toLogOptions(id: string, directory: string, config: LogConfig): LogOptions | null {
-  if (config.type !== "json-file" && config.type !== "local") return null;
+/**
+ * What the runtime needs to write or read a container's log; null for driver `none`. `directory`: the container's own. A remote
+ * driver has one too: it is delivered from there, and `docker logs` reads it.
+ */
+export function toLogOptions(
+  id: string,
+  directory: string,
+  config: LogConfig,
+  attributes: Readonly<Record<string, string>>,
+): LogOptions | null {
+  if (config.type === "none") return null;
   return {
-    driver: config.type,
-    path: logPath(id, directory, config.type),
+    driver: config.type === "json-file" ? "json-file" : "local",
+    path: logPath(id, directory, config.type) || join(directory, `${id}-cached.log`),
     ...toFileLimits(config),
-    attributes: {},
+    attributes: keepsFiles(config.type) ? attributes : {},
   };
+}
+
+/** Whether `docker logs` may read it. COMPAT: with cache-disabled a remote driver's container has no log to read. */
+export function isReadable({ type, options }: LogConfig): boolean {
+  if (type === "none") return false;
+  return keepsFiles(type) || !parseBoolean(options["cache-disabled"] || "false");
 }
 
 /** As inspect shows it (LogPath). COMPAT: collectors find json-file logs by this name; other drivers show "". */
@@ -103,18 +131,4 @@ export function readLogs(
 
 async function* bytesOf(pieces: AsyncIterable<LogPiece>): AsyncIterable<Uint8Array> {
   for await (const { bytes } of pieces) yield bytes;
-}
-
-/** `10m`, `1.5 GB`, `1024`: powers of 1024, as go-units' RAMInBytes; null for what is none. */
-function parseSize(text: string): number | null {
-  const [, number, unit] = /^(-?\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
-  if (number === undefined) return null;
-  const bytes = Number(number) * 1024 ** ["", "k", "m", "g", "t", "p"].indexOf((unit ?? "").toLowerCase());
-  return Number.isSafeInteger(Math.floor(bytes)) ? Math.floor(bytes) : null;
-}
-
-function parseBoolean(text: string): boolean {
-  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
-  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
-  throw invalid(`strconv.ParseBool: parsing "${text}": invalid syntax`);
 }

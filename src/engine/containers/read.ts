@@ -4,7 +4,7 @@ import { conflict } from "../../errors.ts";
 import type { AttachOptions, ByteStream, LogQuery } from "../mod.ts";
 import { prepareAttach } from "./attach.ts";
 import type { ContainersDeps } from "./deps.ts";
-import { logOptionsOf } from "./log_of.ts";
+import { readableLogOf } from "./log_of.ts";
 import { readLogs } from "./logs.ts";
 import type { Live } from "./registry.ts";
 
@@ -53,6 +53,5 @@ export function logs(
 }
 
 function readerOf(deps: ContainersDeps, live: Live): LogReader | null {
-  const options = logOptionsOf(deps, live.record);
-  return options && deps.logs.reader(options, live.run?.log ?? null);
+  return readableLogOf(deps, live.record, live.run?.log ?? null);
 }

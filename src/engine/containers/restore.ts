@@ -38,6 +38,8 @@ export async function regain(deps: ContainersDeps): Promise<void> {
     (live) => regainOne(deps, live),
   );
   deps.mounts.settle();
+  // What stopped containers still have to deliver. Those that run were begun with their streams.
+  for (const live of all) if (!live.run) deps.logDelivery.begin(live, null);
   deps.inBackground(bringUp(deps, all));
 }
 

@@ -8,7 +8,7 @@ import type { ContainersDeps } from "./deps.ts";
 import { changesOf, exportFiles } from "./layers.ts";
 import { copyIn, copyOut, statPath } from "./files.ts";
 import { list } from "./list.ts";
-import { logOptionsOf } from "./log_of.ts";
+import { logPathOf } from "./log_of.ts";
 import type { RecordPatch } from "./machine.ts";
 import { pause, resize, unpause } from "./pause.ts";
 import { prune } from "./prune.ts";
@@ -99,7 +99,7 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
       for (const live of registry.all()) yield live.record;
     },
     execIDs: (id) => deps.execIDs(id),
-    logPath: (id) => logOptionsOf(deps, registry.get(id).record)?.path ?? "",
+    logPath: (id) => logPathOf(deps, registry.get(id).record),
     health: (id) => registry.byID(id)?.health ?? null,
     async change(nameOrID, work) {
       const live = registry.get(nameOrID);
@@ -142,6 +142,7 @@ async function stopWithEngine(deps: ContainersDeps, live: Live, limitSec: number
 }
 
 function close(deps: ContainersDeps): void {
+  deps.logDelivery.close();
   for (const live of deps.registry.all()) {
     live.pendingRestart?.cancel();
     live.pendingRestart = null;

@@ -154,6 +154,7 @@ export function openStdio(deps: ContainersDeps, live: Live, task: Task): { stdio
     },
   );
   live.slot.bind(stdio);
+  if (log) deps.logDelivery.begin(live, { log, ended: stdio.logged });
   return { stdio, log };
 }
 
