@@ -41,6 +41,7 @@ import type { Clock } from "./engine/containers/deps.ts";
 import { type CdiRegistry, createCdiRegistry } from "./engine/cdi/registry.ts";
 import { createLogDelivery } from "./engine/containers/log_delivery.ts";
 import { LOG_DRIVERS } from "./engine/containers/log_drivers.ts";
+import { validateLogConfig } from "./engine/containers/logs.ts";
 import { createMachine } from "./engine/containers/machine.ts";
 import { readMachinery } from "./engine/containers/machinery.ts";
 import { createContainerMounts, imagesOf } from "./engine/containers/mounts.ts";
@@ -98,6 +99,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     current = { ...next, cgroupParent: parent };
   };
   const { dataRoot, execRoot } = initial;
+  checkLogDefaults(initial);
   makeDirectories(dataRoot, execRoot);
   const random = (count: number): Uint8Array => randomBytes(count);
   const newEngineID = (): string => newID(random);
@@ -295,6 +297,15 @@ function grantBudget({ cgroupParent: parent, realtimePeriodUs, realtimeRuntimeUs
     throw new ConfigError("daemon-scoped cpu-rt-period and cpu-rt-runtime are not supported by this kernel");
   }
   grantRealtime(facts, parent, { periodUs: realtimePeriodUs, runtimeUs: realtimeRuntimeUs });
+}
+
+/** COMPAT: dockerd does not start with a default log driver or option that no container could have. */
+function checkLogDefaults({ defaultLogDriver, defaultLogOptions }: Config): void {
+  try {
+    validateLogConfig(defaultLogDriver, defaultLogOptions);
+  } catch (error) {
+    throw new ConfigError(`failed to set log opts: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function makeDirectories(dataRoot: string, execRoot: string): void {
