@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { SyscallError } from "./errors.ts";
 import { E } from "./sys/errno.ts";
 import { Fd } from "./sys/fd.ts";
-import { alloc, check, syscall } from "./sys/ffi.ts";
+import { addressOf, alloc, check, syscall } from "./sys/ffi.ts";
 import { O, openPath, writeAll } from "./sys/file.ts";
 
 const LOCK_EX = 2,
@@ -12,6 +12,8 @@ const LOCK_EX = 2,
 const AF_UNIX = 1,
   SOCK_DGRAM = 2,
   SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1,
+  SCM_RIGHTS = 1;
 const SUN_PATH_BYTES = 108;
 const F_GETFD = 1,
   F_SETFD = 2,
@@ -63,6 +65,35 @@ export function sendUnixDatagram(address: string, content: string | Uint8Array):
   // SAFETY: `message` and `name` are as long as said and referenced until the call returns.
   check("sendto", [socket.number, message, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT, name, name.length], { address });
 }
+
+/**
+ * Sends a descriptor in an empty datagram: sendmsg(2) with SCM_RIGHTS (unix(7)). The layouts are those of every 64-bit Linux.
+ *
+ *   struct msghdr  { void *name │ u32 namelen, pad │ iovec *iov │ u64 iovlen │ void *control │ u64 controllen │ i32 flags, pad }
+ *   struct cmsghdr { u64 len │ i32 level │ i32 type │ i32 fd, pad }
+ */
+export function sendDescriptor(address: string, descriptor: Fd): void {
+  const name = unixAddress(address);
+  using socket = new Fd(check("socket", [AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0]));
+  const control = alloc(24);
+  const controlView = new DataView(control.buffer);
+  controlView.setBigUint64(0, 20n, true);
+  controlView.setInt32(8, SOL_SOCKET, true);
+  controlView.setInt32(12, SCM_RIGHTS, true);
+  controlView.setInt32(16, descriptor.number, true);
+  const header = alloc(56);
+  const view = new DataView(header.buffer);
+  view.setBigUint64(0, BigInt(addressOf(name)), true);
+  view.setUint32(8, name.length, true);
+  view.setBigUint64(32, BigInt(addressOf(control)), true);
+  view.setBigUint64(40, BigInt(control.length), true);
+  // SAFETY: header, control and name are referenced here until the call returns.
+  check("sendmsg", [socket.number, header, MSG_NOSIGNAL | MSG_DONTWAIT], { address });
+  keep(control, name);
+}
+
+/** SAFETY: what a structure points at lives at least until here. */
+function keep(..._bytes: Uint8Array[]): void {}
 
 /** struct sockaddr_un {u16 family; char path[108]}, as long as it needs to be. */
 function unixAddress(address: string): Uint8Array<ArrayBuffer> {

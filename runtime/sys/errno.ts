@@ -179,6 +179,7 @@ export const E = {
   ENOTCONN: 107,
   ECONNRESET: 104,
   ENOBUFS: 105,
+  EMSGSIZE: 90,
   EOPNOTSUPP: 95,
 } as const;
 

@@ -160,6 +160,11 @@ export function executableMemfd(name: string): Fd | null {
   return new Fd(result);
 }
 
+/** The same for bytes that are read, and may be sealed. */
+export function dataMemfd(name: string): Fd {
+  return new Fd(check("memfd_create", [name, MFD_CLOEXEC | MFD_ALLOW_SEALING], { name }));
+}
+
 /** Nobody changes a memory file's content or size any more, whoever reaches it by /proc/<pid>/exe. */
 export function sealMemfd(memfd: Fd): void {
   check("fcntl", [memfd.number, F_ADD_SEALS, F_SEAL_ALL], { command: "F_ADD_SEALS" });

@@ -170,6 +170,24 @@ test("journald: fields are Docker's, a line of several pieces too", async () => 
     [3616, "2", "true"],
   ]);
   await daemon.dockerOK("rm", "journal");
+
+  // Larger than a datagram may be: net.core.wmem_max is 212,992.
+  const large = ["big1", "big2", "big3"].flatMap((name) => ["-l", `${name}=${name.repeat(25_000)}`]);
+  const asked = ["--log-driver", "journald", "--log-opt", "labels-regex=^big", "--log-opt", "tag=large"];
+  await daemon.dockerOK("run", "--rm", ...large, ...asked, "busybox", "echo", "with labels");
+  const inJournal = [
+    "journalctl",
+    "-D",
+    "/run/log/journal",
+    "--all",
+    "-o",
+    "json",
+    "--no-pager",
+    "CONTAINER_TAG=large",
+  ];
+  await until("the journal has the large entry", async () => (await daemon.inside(inJournal)).stdout !== "");
+  const entry: Record<string, string> = JSON.parse((await daemon.inside(inJournal)).stdout);
+  expect([entry["MESSAGE"], entry["BIG3"]?.length]).toEqual(["with labels", 100_000]);
 });
 
 test("with cache-disabled the log is delivered and not read", async () => {

@@ -2,7 +2,10 @@
 import { createSocket, type Socket } from "node:dgram";
 import { isIPv6 } from "node:net";
 import { lookup } from "node:dns/promises";
-import type { Transport } from "./mod.ts";
+import { TooLargeError, type Transport } from "./mod.ts";
+
+/** What an IPv4 packet has room for behind its own head and UDP's (udp(7)). */
+const MAX_DATAGRAM_BYTES = 65_507;
 
 export class Datagrams {
   #socket: Socket | null = null;
@@ -12,6 +15,7 @@ export class Datagrams {
 
   async send(bytes: Uint8Array): Promise<void> {
     const socket = this.#socket ?? (await this.#open());
+    if (bytes.length > MAX_DATAGRAM_BYTES) throw new TooLargeError(`a datagram of ${bytes.length} bytes`);
     await new Promise<void>((resolve, reject) => {
       socket.send(bytes, this.transport.port, this.#address, (error) => (error ? reject(error) : resolve()));
     });

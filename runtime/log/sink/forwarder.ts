@@ -9,7 +9,7 @@ import type { LogPiece } from "../mod.ts";
 import { MAX_RECORD_BYTES } from "../lines.ts";
 import type { LogStream } from "../record.ts";
 import { parseTimeText, TIME_TEXT_BYTES } from "../time_text.ts";
-import type { Sink, SinkRecord } from "./mod.ts";
+import { type Sink, type SinkRecord, TooLargeError } from "./mod.ts";
 
 const HEAD_BYTES = 8;
 const NEWLINE = 0x0a;
@@ -46,7 +46,6 @@ export async function forward(deps: ForwarderDeps, signal: AbortSignal): Promise
       for (let at = 0; at < records.length && !signal.aborted; at += BATCH_RECORDS) {
         const batch = records.slice(at, at + BATCH_RECORDS);
         if (!(await deliver(deps, batch, signal))) return;
-        deps.onDelivered();
         const text = String(batch.at(-1)?.timeNano ?? 0n).padStart(PLACE_DIGITS, "0");
         writeSync(place, text, 0);
       }
@@ -68,8 +67,10 @@ async function deliver(deps: ForwarderDeps, batch: readonly SinkRecord[], signal
   for (let waitMs = FIRST_WAIT_MS, isTold = false; !signal.aborted; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
     try {
       await deps.sink.send(batch);
+      deps.onDelivered();
       return true;
     } catch (error) {
+      if (error instanceof TooLargeError) return await deliverOthers(deps, batch, error, signal);
       deps.sink.close();
       if (!isTold) deps.onProblem(error);
       isTold = true;
@@ -77,6 +78,21 @@ async function deliver(deps: ForwarderDeps, batch: readonly SinkRecord[], signal
     await pause(waitMs, signal);
   }
   return false;
+}
+
+/** One that cannot be sent is passed over, so that it does not stand in the way of all that follow. */
+async function deliverOthers(
+  deps: ForwarderDeps,
+  batch: readonly SinkRecord[],
+  error: TooLargeError,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (batch.length === 1) {
+    deps.onProblem(error);
+    return true;
+  }
+  for (const record of batch) if (!(await deliver(deps, [record], signal))) return false;
+  return true;
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

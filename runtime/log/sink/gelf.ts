@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { deflateSync, gzipSync } from "node:zlib";
 import { Datagrams } from "./datagrams.ts";
-import type { Sink, SinkContainer, SinkRecord, SinkTarget } from "./mod.ts";
+import { type Sink, type SinkContainer, type SinkRecord, type SinkTarget, TooLargeError } from "./mod.ts";
 import { StreamConnection } from "./stream_connection.ts";
 
 type GelfTarget = Extract<SinkTarget, { kind: "gelf" }>;
@@ -68,7 +68,8 @@ export function chunks(bytes: Uint8Array): Uint8Array[] {
   if (bytes.length <= CHUNK_BYTES) return [bytes];
   const room = CHUNK_BYTES - CHUNK_HEAD_BYTES;
   const count = Math.ceil(bytes.length / room);
-  if (count > MAX_CHUNKS) throw new RangeError(`a GELF message of ${bytes.length} bytes: ${MAX_CHUNKS} chunks at most`);
+  if (count > MAX_CHUNKS)
+    throw new TooLargeError(`a GELF message of ${bytes.length} bytes: ${MAX_CHUNKS} chunks at most`);
   const id = randomBytes(8);
   return Array.from({ length: count }, (_, index) =>
     Buffer.concat([

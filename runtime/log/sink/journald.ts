@@ -1,8 +1,11 @@
 // The journald driver: systemd's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL), one datagram for each record. A record
-// is at most 16 KiB and so always fits a datagram.
+// is at most 16 KiB; only labels or environment can make an entry too large for one.
 //
 //   KEY=value\n                        or, where the value has a newline:  KEY\n │ u64 length, little-endian │ value │ \n
-import { sendUnixDatagram } from "../../host.ts";
+import { SyscallError } from "../../errors.ts";
+import { sendDescriptor, sendUnixDatagram } from "../../host.ts";
+import { E } from "../../sys/errno.ts";
+import { dataMemfd, sealMemfd, writeAll } from "../../sys/file.ts";
 import { toTimeText } from "../time_text.ts";
 import type { Sink, SinkContainer, SinkRecord } from "./mod.ts";
 import { withRoom } from "./syslog.ts";
@@ -34,11 +37,24 @@ export function createJournaldSink(path: string, container: SinkContainer): Sink
           ...common,
           ...extra,
         ]);
-        await withRoom(() => sendUnixDatagram(path, entry));
+        await withRoom(() => sendEntry(path, entry));
       }
     },
     close: () => {},
   };
+}
+
+/** An entry that no datagram holds goes in a sealed memory file, as the protocol has it. */
+function sendEntry(path: string, entry: Uint8Array): void {
+  try {
+    sendUnixDatagram(path, entry);
+  } catch (error) {
+    if (!(error instanceof SyscallError && error.errno === E.EMSGSIZE)) throw error;
+    using file = dataMemfd("journal-entry");
+    writeAll(file, entry);
+    sealMemfd(file);
+    sendDescriptor(path, file);
+  }
 }
 
 /** COMPAT: Docker's rule for labels and environment: capitals, digits and underscores, none of these first. */

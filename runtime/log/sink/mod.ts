@@ -22,6 +22,9 @@ export interface Sink {
   close(): void;
 }
 
+/** A record that its protocol cannot carry, with all the container's labels beside it: no later try would do better. */
+export class TooLargeError extends Error {}
+
 export interface Transport {
   /** `udp`, `tcp`, `tcp+tls`, `tls`, `unix`, `unixgram`. */
   protocol: string;

@@ -5,7 +5,7 @@ import { SyscallError } from "../../errors.ts";
 import { sendUnixDatagram } from "../../host.ts";
 import { E } from "../../sys/errno.ts";
 import { Datagrams } from "./datagrams.ts";
-import type { Sink, SinkContainer, SinkRecord, SinkTarget } from "./mod.ts";
+import { type Sink, type SinkContainer, type SinkRecord, type SinkTarget, TooLargeError } from "./mod.ts";
 import { StreamConnection } from "./stream_connection.ts";
 
 type SyslogTarget = Extract<SinkTarget, { kind: "syslog" }>;
@@ -57,6 +57,9 @@ export async function withRoom(send: () => void): Promise<void> {
     try {
       return send();
     } catch (error) {
+      if (error instanceof SyscallError && error.errno === E.EMSGSIZE) {
+        throw new TooLargeError("a record that a datagram cannot hold", { cause: error });
+      }
       const isFull = error instanceof SyscallError && (error.errno === E.EAGAIN || error.errno === E.ENOBUFS);
       if (!isFull || tries === FULL_TRIES) throw error;
     }

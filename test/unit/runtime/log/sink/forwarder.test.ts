@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogs, type LogOptions, type Logs } from "../../../../../runtime/log/mod.ts";
 import { forward, RecordSplitter } from "../../../../../runtime/log/sink/forwarder.ts";
-import type { SinkRecord } from "../../../../../runtime/log/sink/mod.ts";
+import { type SinkRecord, TooLargeError } from "../../../../../runtime/log/sink/mod.ts";
 
 let directory = "";
 let logs: Logs;
@@ -75,6 +75,18 @@ test("what was delivered is not sent again, after an abort in the middle neither
   expect(got).toEqual([...Array.from({ length: 1200 }, (_, index) => `line ${index}`), "after"]);
   await deliver(async (records) => void got.push(...records.map(textOf))).done;
   expect(got.length).toBe(1201);
+});
+
+test("a record that cannot be sent is told of and passed over; those around it arrive", async () => {
+  put("one", "huge", "two");
+  const got: string[] = [];
+  const { done, problems } = deliver(async (records) => {
+    if (records.some((each) => textOf(each) === "huge")) throw new TooLargeError("huge");
+    got.push(...records.map(textOf));
+  });
+  await done;
+  expect(got).toEqual(["one", "two"]);
+  expect(problems.map(String)).toEqual(["Error: huge"]);
 });
 
 test("a receiver that stays away is given up on abort", async () => {

@@ -212,6 +212,7 @@ test("gelf: compressed datagrams, in chunks where they are large, and zero-ended
     [0x1e, 0x0f, 3, 4],
   ]);
   expect(Buffer.concat(parts.map((part) => part.subarray(12)))).toEqual(large);
+  expect(() => chunks(Buffer.alloc(200_000))).toThrow("128 chunks at most");
   const server = await receiver(createServer(), { port: 0, host: "127.0.0.1" });
   await open({ kind: "gelf", transport: at("tcp", server.port), compression: "none", level: 0 }).send([
     record("a"),
