@@ -118,6 +118,8 @@ export interface OciSeccomp {
   defaultAction: string;
   defaultErrnoRet?: number;
   architectures?: string[];
+  /** `SECCOMP_FILTER_FLAG_LOG` and so on. */
+  flags?: string[];
   syscalls: {
     names: string[];
     action: string;

@@ -167,6 +167,9 @@ function defaults(program: "berth" | "dockerd", env: Inputs["env"]): Config {
     realtimeRuntimeUs: 0,
     oomScoreAdjust: 0,
     cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
+    seccompProfile: "builtin",
+    defaultIpcMode: "private",
+    defaultCgroupnsMode: "",
     defaultAddressPools: [],
     tls: {
       isOn: false,

@@ -42,6 +42,7 @@ import { type CdiRegistry, createCdiRegistry } from "./engine/cdi/registry.ts";
 import { createLogDelivery } from "./engine/containers/log_delivery.ts";
 import { LOG_DRIVERS } from "./engine/containers/log_drivers.ts";
 import { validateLogConfig } from "./engine/containers/logs.ts";
+import { linkHosts } from "./engine/containers/links.ts";
 import { createMachine } from "./engine/containers/machine.ts";
 import { readMachinery } from "./engine/containers/machinery.ts";
 import { createContainerMounts, imagesOf } from "./engine/containers/mounts.ts";
@@ -112,7 +113,11 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   const { facts } = runtime;
   setConfig(initial);
   grantBudget(current, facts);
-  const machinery = readMachinery({ facts, defaultSeccompProfile: defaultSeccompProfile() });
+  const machinery = readMachinery({
+    facts,
+    defaultSeccompProfile: defaultSeccompProfile(),
+    seccompProfile: initial.seccompProfile,
+  });
   const trash = await openTrash({
     directory: `${dataRoot}/trash`,
     onError: (path, error) => log.warn("cannot delete from the trash", { path, error }),
@@ -199,6 +204,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     containers: () => containers,
     filesDir: (containerID) => containerDir(initial, containerID),
     hostFiles: HOST_FILES,
+    linkHosts: (record) => linkHosts({ registry }, record),
     hasIPv6: facts.hasIPv6,
     random,
     now,

@@ -19,6 +19,7 @@ import { allCapabilities, planWorkload, withHome } from "./privileges.ts";
 import { readInRoot } from "./rootfs_files.ts";
 import { type DescriptorTable, type ShimProcess, spawnShim, watchReport } from "./spawn.ts";
 import { openPipes } from "./streams.ts";
+import { seccompFlags } from "./seccomp.ts";
 import { closeStreams, RunningTask } from "./task.ts";
 import { type ResolvedUser, resolveUser } from "./user.ts";
 
@@ -72,7 +73,12 @@ async function execOrUndo(host: LaunchHost, task: Task, request: ExecRequest): P
     };
     const env = withHome(request.env, user.home);
     return execProgram(host.facts.arch, {
-      workload: planWorkload(process, user, host.limits, { env, seccomp, hasStdin: request.hasStdin }),
+      workload: planWorkload(process, user, host.limits, {
+        env,
+        seccomp,
+        seccompFlags: seccompFlags(spec.linux.seccomp),
+        hasStdin: request.hasStdin,
+      }),
       namespaces: ENTERED | (isMapped ? CLONE.NEWUSER : 0),
       isMapped,
       cgroup: planCgroup(cgroup, host.facts, table),

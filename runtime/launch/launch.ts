@@ -23,6 +23,7 @@ import { planWorkload, withHome } from "./privileges.ts";
 import { readFromRootfs } from "./rootfs_files.ts";
 import { type DescriptorTable, type ShimProcess, spawnShim, watchReport } from "./spawn.ts";
 import { type NewStreams, openPipes, openTerminal } from "./streams.ts";
+import { seccompFlags } from "./seccomp.ts";
 import { closeStreams, RunningTask } from "./task.ts";
 import { type ResolvedUser, resolveUser } from "./user.ts";
 import { openRootfsView } from "./view.ts";
@@ -76,7 +77,12 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
     return containerProgram(host.facts.arch, {
       bundle: request.bundle,
       workload: {
-        ...planWorkload(workload, user, host.limits, { env, seccomp, hasStdin: request.hasStdin }),
+        ...planWorkload(workload, user, host.limits, {
+          env,
+          seccomp,
+          seccompFlags: seccompFlags(spec.linux.seccomp),
+          hasStdin: request.hasStdin,
+        }),
         hasInit: request.hasInit ?? false,
       },
       namespaces,

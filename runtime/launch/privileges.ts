@@ -101,7 +101,7 @@ export function planWorkload(
   process: OciProcess,
   identity: Identity,
   host: HostLimits,
-  resolved: { env: string[]; seccomp: Uint8Array | null; hasStdin: boolean },
+  resolved: { env: string[]; seccomp: Uint8Array | null; seccompFlags: number; hasStdin: boolean },
 ): WorkloadPlan {
   const { capabilities } = process;
   return {
@@ -123,6 +123,7 @@ export function planWorkload(
     lastCapability: host.lastCapability,
     noNewPrivileges: process.noNewPrivileges,
     seccomp: resolved.seccomp,
+    seccompFlags: resolved.seccompFlags,
     apparmorProfile: process.apparmorProfile ?? "",
   };
 }

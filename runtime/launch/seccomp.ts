@@ -88,6 +88,21 @@ export function compileSeccomp(profile: OciSeccomp, native: "x64" | "arm64"): Ui
   return encode(program);
 }
 
+/** seccomp(2), by the names of the runtime-spec. */
+const FLAGS: Readonly<Record<string, number>> = {
+  SECCOMP_FILTER_FLAG_TSYNC: 1,
+  SECCOMP_FILTER_FLAG_LOG: 2,
+  SECCOMP_FILTER_FLAG_SPEC_ALLOW: 4,
+};
+
+export function seccompFlags(profile: OciSeccomp | undefined): number {
+  return (profile?.flags ?? []).reduce((flags, name) => {
+    const flag = Object.hasOwn(FLAGS, name) ? FLAGS[name] : undefined;
+    if (flag === undefined) throw new RangeError(`unknown seccomp flag ${JSON.stringify(name)}`);
+    return flags | flag;
+  }, 0);
+}
+
 /** `SCMP_ACT_*` as the filter's return value. */
 function actionOf(action: string, errno: number | undefined): number {
   const data = (errno ?? EPERM) & 0xffff;

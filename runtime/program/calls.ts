@@ -362,9 +362,9 @@ export class Calls extends Program {
   }
 
   /** Loads a compiled filter. What follows must be allowed by it. */
-  seccomp(filter: Uint8Array): void {
+  seccomp(filter: Uint8Array, flags: number): void {
     const program = this.words([filter.length / 8, this.data(filter)]); // struct sock_fprog
-    this.step("seccomp", [SECCOMP_SET_MODE_FILTER, 0, program], { title: "load the seccomp filter" });
+    this.step("seccomp", [SECCOMP_SET_MODE_FILTER, flags, program], { title: "load the seccomp filter" });
   }
 
   setRlimit(name: string, resource: number, limit: Rlimit): void {

@@ -36,6 +36,8 @@ export interface WorkloadPlan {
   noNewPrivileges: boolean;
   /** A compiled filter, or null for none. */
   seccomp: Uint8Array | null;
+  /** SECCOMP_FILTER_FLAG_*. */
+  seccompFlags: number;
   /** "" for none. */
   apparmorProfile: string;
   /** Process 1 is ours and the workload its child: reaper.ts. */

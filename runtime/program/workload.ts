@@ -61,7 +61,7 @@ export function addWorkload(calls: Calls, plan: WorkloadPlan): void {
       const permitted = final.permitted | CAP_SYS_ADMIN;
       calls.setCapabilities({ effective: CAP_SYS_ADMIN, permitted, inheritable: 0n });
     }
-    calls.seccomp(plan.seccomp);
+    calls.seccomp(plan.seccomp, plan.seccompFlags);
   }
   calls.setCapabilities(final);
   if (capabilities.ambient !== 0n) calls.raiseAmbient(capabilities.ambient, lastCapability);

@@ -19,6 +19,11 @@ export interface ViewContext {
   networkID: NetworkID;
 }
 
+interface InspectContext extends ViewContext {
+  /** Of a container by its ID; the ID itself once it has gone. */
+  containerName: (id: string) => string;
+}
+
 /** What inspect shows beyond the record. */
 export interface InspectFacts {
   record: ContainerRecord;
@@ -29,7 +34,10 @@ export interface InspectFacts {
   sizes: ContainerSizes | null;
 }
 
-export function inspectView({ record, logPath, execIDs, health, sizes }: InspectFacts, context: ViewContext): object {
+export function inspectView(
+  { record, logPath, execIDs, health, sizes }: InspectFacts,
+  context: InspectContext,
+): object {
   return {
     Id: record.id,
     Created: record.createdAt,
@@ -47,7 +55,7 @@ export function inspectView({ record, logPath, execIDs, health, sizes }: Inspect
     ProcessLabel: "",
     AppArmorProfile: "",
     ExecIDs: execIDs.length > 0 ? execIDs : null,
-    HostConfig: hostConfigView(record),
+    HostConfig: hostConfigView(record, context),
     ...storageView(record, context),
     ...sizesView(sizes),
     Mounts: record.mounts.map(mountView),
@@ -211,11 +219,22 @@ const OMITTED_WHEN_EMPTY: ReadonlySet<string> = new Set([
   "Tmpfs",
 ]);
 
-function hostConfigView({ hostConfig }: ContainerRecord): object {
+function hostConfigView(record: ContainerRecord, { containerName }: InspectContext): object {
+  const { hostConfig } = record;
   const shown = Object.entries(hostConfig).filter(([name, value]) => !OMITTED_WHEN_EMPTY.has(name) || !isEmpty(value));
   const { MemorySwappiness, ...view } = Object.fromEntries(shown);
   const swappiness = MemorySwappiness === null ? {} : { MemorySwappiness };
-  return { ...view, ...swappiness, OomKillDisable: hostConfig.OomKillDisable ?? false };
+  // COMPAT: as Docker names a link, by both containers.
+  const Links = hostConfig.Links.map((text) => {
+    const [id = "", alias = id] = text.split(":");
+    return alias.startsWith("/") ? text : `/${containerName(id)}:/${record.name}/${alias}`;
+  });
+  return {
+    ...view,
+    ...swappiness,
+    ...(Links.length === 0 ? {} : { Links }),
+    OomKillDisable: hostConfig.OomKillDisable ?? false,
+  };
 }
 
 function isEmpty(value: unknown): boolean {

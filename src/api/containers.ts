@@ -128,6 +128,7 @@ function reading(app: Hono<AppEnv>, engine: Engine, { now }: RouteDeps): void {
   const { config, containers } = engine;
   const networkID = (name: string): string => engine.networks.get(name).id;
   const summaries = createSummaries();
+  const containerName = (id: string): string => [...containers.all()].find((record) => record.id === id)?.name ?? id;
 
   app.get("/containers/json", async (c) => {
     const found = await containers.list({
@@ -159,7 +160,7 @@ function reading(app: Hono<AppEnv>, engine: Engine, { now }: RouteDeps): void {
       execIDs: containers.execIDs(record.id),
       health: containers.health(record.id),
     };
-    return json(inspectView(facts, { config, networkID, now: now(), version: c.get("apiVersion") }));
+    return json(inspectView(facts, { config, networkID, containerName, now: now(), version: c.get("apiVersion") }));
   });
 
   app.get("/containers/:id{.+}/top", async (c) => {

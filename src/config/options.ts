@@ -140,6 +140,18 @@ const oneOf = (what: string, allowed: readonly string[]) =>
       throw new ConfigError(`invalid ${what}: ${value}: one of ${allowed.join(", ")} is needed`);
     return value;
   });
+/** A switch that can only be off. */
+const refusedSwitch = (why: string): Kind<boolean> => {
+  const check = (value: boolean): boolean => {
+    if (value) throw new ConfigError(why);
+    return value;
+  };
+  return {
+    ...bool,
+    fromFlags: (values) => check(bool.fromFlags(values)),
+    fromJSON: (json) => check(bool.fromJSON(json)),
+  };
+};
 /** "" switches a value off, as under dockerd. */
 const orEmpty =
   (parse: (value: string) => string) =>
@@ -337,17 +349,26 @@ export const OPTIONS: readonly Option[] = [
   acts("no-new-privileges", bool, "Default no-new-privileges of containers", (config, value) => {
     config.noNewPrivileges = value;
   }),
-  later("seccomp-profile", string, "Default seccomp profile", ["", "builtin"]),
-  later("selinux-enabled", bool, "SELinux labels", [false]),
+  acts("seccomp-profile", string, "Default seccomp profile: a file, builtin or unconfined", (config, value) => {
+    config.seccompProfile = value === "" ? "builtin" : value;
+  }),
+  acts("selinux-enabled", refusedSwitch("SELinux labels are not supported"), "SELinux labels (refused)", () => {}),
   later("userns-remap", string, "User and group of remapped containers", [""]),
-  later("default-ipc-mode", oneOf("default IPC mode", ["private", "shareable"]), "Default IPC mode of containers", [
-    "private",
-  ]),
-  later(
+  acts(
+    "default-ipc-mode",
+    oneOf("default IPC mode", ["private", "shareable"]),
+    "Default IPC mode of containers",
+    (config, value) => {
+      config.defaultIpcMode = value === "shareable" ? value : "private";
+    },
+  ),
+  acts(
     "default-cgroupns-mode",
     oneOf("default cgroup namespace mode", ["private", "host"]),
-    "Default cgroup namespace",
-    ["private"],
+    "Default cgroup namespace of containers",
+    (config, value) => {
+      config.defaultCgroupnsMode = value === "host" ? value : "private";
+    },
   ),
   acts("default-stop-timeout", int, "Seconds that a container gets to stop in by default", (config, value) => {
     config.defaultStopTimeoutSec = value;

@@ -54,6 +54,11 @@ export interface Config {
   oomScoreAdjust: number;
   /** The later ones win; empty: no CDI. */
   cdiSpecDirs: string[];
+  /** `builtin`, `unconfined`, or the path of a profile. */
+  seccompProfile: string;
+  defaultIpcMode: "private" | "shareable";
+  /** "": by the version of cgroups. */
+  defaultCgroupnsMode: "" | "private" | "host";
   defaultAddressPools: { base: string; size: number }[];
   tls: {
     isOn: boolean;

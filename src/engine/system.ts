@@ -129,7 +129,7 @@ function limitSupport({ controllers, cgroupVersion, hasSwapAccounting }: HostFac
 function securityOptions(facts: HostFacts, config: Config): string[] {
   const options: string[] = [];
   if (facts.hasAppArmor) options.push("name=apparmor");
-  if (facts.hasSeccomp) options.push("name=seccomp,profile=builtin");
+  if (facts.hasSeccomp) options.push(`name=seccomp,profile=${config.seccompProfile}`);
   options.push("name=cgroupns");
   if (config.noNewPrivileges) options.push("name=no-new-privileges");
   return options;

@@ -83,6 +83,7 @@ export class NetworkRoom implements AsyncDisposable {
       config: () => config,
       containers: () => this.#containers(),
       filesDir: (id) => join(this.root, id),
+      linkHosts: () => [],
       hostFiles: { hosts: "/etc/hosts", resolvConf: "/etc/resolv.conf", resolvedConf: "/nonexistent" },
       hasIPv6: true,
       random: randomBytes,

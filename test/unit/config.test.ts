@@ -360,3 +360,13 @@ describe("planReload()", () => {
     expect(planReload(running, structuredClone(running))).toEqual({ applied: running, changed: [], needRestart: [] });
   });
 });
+
+test("what confines containers by default", () => {
+  const { config } = parse(["--seccomp-profile", "/p.json", "--default-ipc-mode", "shareable"]);
+  expect(config).toMatchObject({ seccompProfile: "/p.json", defaultIpcMode: "shareable", defaultCgroupnsMode: "" });
+  expect(parse(["--seccomp-profile="]).config.seccompProfile).toBe("builtin");
+  expect(parse(["--default-cgroupns-mode=host"]).config.defaultCgroupnsMode).toBe("host");
+  expect(() => parse(["--default-ipc-mode=host"])).toThrow("invalid default IPC mode: host");
+  expect(() => parse(["--selinux-enabled"])).toThrow("SELinux labels are not supported");
+  expect(parse(["--selinux-enabled=false"]).warnings).toEqual([]);
+});

@@ -9,6 +9,7 @@ import type { HostConfig } from "../../schema/host_config.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { gatherDevices } from "./devices.ts";
+import { linkEnv } from "./links.ts";
 import { parseSeccompProfile, resolveSeccomp } from "./seccomp.ts";
 import { parseSecurity } from "./security.ts";
 import { containerOf, sharedContainer } from "./sharing.ts";
@@ -35,6 +36,7 @@ export function bundleOf(deps: ContainersDeps, record: ContainerRecord, around: 
     mounts: around.mounts,
     devices: gatherDevices(hostConfig),
     hostname: around.hostname ?? record.config.Hostname,
+    linkEnv: linkEnv(deps, record),
     pidDonor: donorOf(deps, hostConfig.PidMode, "PID"),
     ipcDonor: ipcDonor(deps, hostConfig.IpcMode),
     initPath: configuredInit(deps, hostConfig),
@@ -80,7 +82,7 @@ function ipcDonor(deps: ContainersDeps, mode: string): Donor | null {
   const donor = sharedContainer(deps, name, "IPC");
   if (donor.hostConfig.IpcMode !== "shareable" && donor.hostConfig.IpcMode !== "host") {
     throw conflict(
-      `cannot join IPC of container ${name}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
+      `cannot join IPC of container ${donor.name}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
     );
   }
   return hasTask(donor.state) ? { pid: donor.state.task.pid } : null;
@@ -104,9 +106,10 @@ function seccompOf(
   record: ContainerRecord,
 ): ((capabilities: readonly string[]) => OciSeccomp) | null {
   if (record.hostConfig.Privileged) return null;
-  const { seccomp } = parseSecurity(record.hostConfig.SecurityOpt, { noNewPrivileges: false });
+  const { seccomp, hasSeccomp } = parseSecurity(record.hostConfig.SecurityOpt, { noNewPrivileges: false });
+  if (!hasSeccomp) return deps.machinery.defaultSeccomp;
   if (seccomp === "unconfined") return null;
-  if (seccomp === "builtin") return deps.machinery.defaultSeccomp;
+  if (seccomp === "builtin") return deps.machinery.builtinSeccomp;
   const profile = parseSeccompProfile(seccomp);
   return (capabilities) => resolveSeccomp(profile, { ...deps.runtime.facts, capabilities });
 }

@@ -1,5 +1,6 @@
 // Creating a container: everything is checked before anything is made; what was made is undone when a later step fails.
 import type { ContainerConfig } from "../../schema/container.ts";
+import type { HostConfig } from "../../schema/host_config.ts";
 import { EngineError, invalid, isKind, notFound } from "../../errors.ts";
 import { fitness, hostPlatform, normalise, parsePlatform } from "../../image/platform.ts";
 import { newContainerID } from "../ids.ts";
@@ -8,11 +9,13 @@ import { generateName, parseContainerName } from "../names.ts";
 import type { ContainerRecord } from "./container.ts";
 import { commandOf, type EngineDefaults, fillHostConfig, hostnameOf, mergeImageConfig } from "./defaults.ts";
 import type { ContainersDeps } from "./deps.ts";
+import { linkByID } from "./links.ts";
 import { validateLogConfig } from "./logs.ts";
 import { containerDir } from "./paths.ts";
 import { newLive } from "./registry.ts";
 import { parseSeccompProfile } from "./seccomp.ts";
 import { parseSecurity } from "./security.ts";
+import { containerOf } from "./sharing.ts";
 import { validateHealth, validateRequest } from "./validate.ts";
 import { validateLimits } from "./validate_limits.ts";
 
@@ -30,12 +33,12 @@ export async function create(
   if (request.platform === "") warnings.push(...platformWarnings(deps, image));
 
   const id = newContainerID(deps.random);
-  const hostConfig = fillHostConfig(limits, engineDefaults(deps));
+  const hostConfig = withIDs(deps, fillHostConfig(limits, engineDefaults(deps)));
   const merged = mergeImageConfig(givenConfig, image.config);
   const config: ContainerConfig = { ...merged, Hostname: hostnameOf(merged, hostConfig, id, deps.machinery.hostName) };
   const { path, args } = commandOf(config);
   if (config.Healthcheck) validateHealth(config.Healthcheck);
-  checkProfile(hostConfig.SecurityOpt);
+  checkConfinement(deps, hostConfig.SecurityOpt);
   validateLogConfig(hostConfig.LogConfig.Type, hostConfig.LogConfig.Config);
   const endpoints = deps.networking.plan(hostConfig, config, networking);
   if (hostConfig.NetworkMode === "host" && Object.keys(hostConfig.PortBindings).length > 0) {
@@ -79,6 +82,31 @@ export async function create(
   return { id, warnings };
 }
 
+/** COMPAT: a container that is shared with is kept by its ID: it may get another name. One that is missing is told at start. */
+function withIDs(deps: ContainersDeps, hostConfig: HostConfig): HostConfig {
+  const withID = (mode: string): string => {
+    const name = containerOf(mode);
+    const found = name === null ? null : findOrNull(deps, name);
+    return found === null ? mode : `container:${found.id}`;
+  };
+  return {
+    ...hostConfig,
+    NetworkMode: withID(hostConfig.NetworkMode),
+    PidMode: withID(hostConfig.PidMode),
+    IpcMode: withID(hostConfig.IpcMode),
+    Links: hostConfig.Links.map((link) => linkByID(deps, link, hostConfig.NetworkMode)),
+  };
+}
+
+function findOrNull(deps: ContainersDeps, name: string): ContainerRecord | null {
+  try {
+    return deps.registry.get(name).record;
+  } catch (error) {
+    if (isKind(error, "notFound")) return null;
+    throw error;
+  }
+}
+
 /** COMPAT: 404 here makes the CLI pull and create again, so nothing but the image may answer 404: see resolveMounts. */
 function checkPlatform(deps: ContainersDeps, image: ImageRecord, reference: string, platform: string): void {
   if (platform === "") return;
@@ -109,13 +137,18 @@ function engineDefaults(deps: ContainersDeps): EngineDefaults {
     usesInit: config.isInitDefault,
     runtime: config.defaultRuntime,
     maskedPaths: deps.machinery.maskedPaths,
+    ipcMode: config.defaultIpcMode,
+    cgroupnsMode: config.defaultCgroupnsMode,
   };
 }
 
-/** A profile that cannot be read is refused now, not at the first start. */
-function checkProfile(options: readonly string[]): void {
-  const { seccomp } = parseSecurity(options, { noNewPrivileges: false });
+/** What cannot be applied is refused now, not at the first start. */
+function checkConfinement(deps: ContainersDeps, options: readonly string[]): void {
+  const { seccomp, apparmor } = parseSecurity(options, { noNewPrivileges: false });
   if (seccomp !== "builtin" && seccomp !== "unconfined") parseSeccompProfile(seccomp);
+  if (apparmor !== "" && apparmor !== "unconfined" && !deps.runtime.facts.hasAppArmor) {
+    throw invalid("apparmor: config provided but apparmor not supported");
+  }
 }
 
 async function resolveMounts(deps: ContainersDeps, config: ContainerConfig, hostConfig: ContainerRecord["hostConfig"]) {

@@ -120,6 +120,9 @@ export interface EngineDefaults {
   runtime: string;
   /** Those that exist here beyond MASKED_PATHS. */
   maskedPaths: readonly string[];
+  ipcMode: string;
+  /** "": by the version of cgroups. */
+  cgroupnsMode: string;
 }
 
 /** The host configuration as inspect shows it: every default filled in. */
@@ -130,8 +133,8 @@ export function fillHostConfig(given: HostConfig, defaults: EngineDefaults): Hos
     ...given,
     NetworkMode: given.NetworkMode === "" || given.NetworkMode === "default" ? "bridge" : given.NetworkMode,
     ShmSize: given.ShmSize || defaults.shmSizeBytes,
-    IpcMode: given.IpcMode || "private",
-    CgroupnsMode: given.CgroupnsMode || (defaults.cgroupVersion === 2 ? "private" : "host"),
+    IpcMode: given.IpcMode || defaults.ipcMode,
+    CgroupnsMode: given.CgroupnsMode || cgroupnsMode(given, defaults),
     RestartPolicy: { ...given.RestartPolicy, Name: given.RestartPolicy.Name || "no" },
     LogConfig: {
       Type: logType,
@@ -147,6 +150,12 @@ export function fillHostConfig(given: HostConfig, defaults: EngineDefaults): Hos
     MaskedPaths: given.Privileged ? null : (given.MaskedPaths ?? [...MASKED_PATHS, ...defaults.maskedPaths]),
     ReadonlyPaths: given.Privileged ? null : (given.ReadonlyPaths ?? [...READONLY_PATHS]),
   };
+}
+
+/** COMPAT: privileged containers see the whole hierarchy where it is of version 1. */
+function cgroupnsMode({ Privileged }: HostConfig, { cgroupVersion, cgroupnsMode: chosen }: EngineDefaults): string {
+  if (Privileged && cgroupVersion === 1) return "host";
+  return chosen || (cgroupVersion === 2 ? "private" : "host");
 }
 
 /** The name of the machine inside: as asked, or the short ID, or the host's own on the host's network. */

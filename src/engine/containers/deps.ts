@@ -20,8 +20,10 @@ export interface Machinery {
   capabilities: ReadonlySet<string>;
   /** Paths masked beyond the fixed list: those of each CPU that exist here. */
   maskedPaths: readonly string[];
-  /** Docker's default profile, resolved for a set of capabilities. */
-  defaultSeccomp: (capabilities: readonly string[]) => OciSeccomp;
+  /** Docker's own profile, resolved for a set of capabilities. */
+  builtinSeccomp: (capabilities: readonly string[]) => OciSeccomp;
+  /** What containers get that ask for nothing (`--seccomp-profile`); null: no filter. */
+  defaultSeccomp: ((capabilities: readonly string[]) => OciSeccomp) | null;
 }
 
 export interface Clock {

@@ -4,22 +4,39 @@ import { hostname } from "node:os";
 import type { HostFacts } from "../../../runtime/mod.ts";
 import { parseCapabilityMask } from "./capabilities.ts";
 import type { Machinery } from "./deps.ts";
-import { readSeccompProfile, seccompResolver } from "./seccomp.ts";
+import { parseSeccompProfile, readSeccompProfile, seccompResolver } from "./seccomp.ts";
 
 export interface MachinerySource {
   facts: HostFacts;
   /** In Docker's own form. */
   defaultSeccompProfile: unknown;
+  /** `builtin`, `unconfined`, or the path of a profile. */
+  seccompProfile: string;
 }
 
 export function readMachinery(source: MachinerySource): Machinery {
   const bounding = /^CapBnd:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+  const builtinSeccomp = seccompResolver(readSeccompProfile(source.defaultSeccompProfile), source.facts);
   return {
     hostName: hostname(),
     capabilities: parseCapabilityMask(bounding),
     maskedPaths: thermalPaths("/sys/devices/system/cpu"),
-    defaultSeccomp: seccompResolver(readSeccompProfile(source.defaultSeccompProfile), source.facts),
+    builtinSeccomp,
+    defaultSeccomp: defaultSeccomp(source, builtinSeccomp),
   };
+}
+
+function defaultSeccomp({ seccompProfile: choice, facts }: MachinerySource, builtin: Machinery["builtinSeccomp"]) {
+  if (choice === "builtin") return builtin;
+  if (choice === "unconfined") return null;
+  let text: string;
+  try {
+    text = readFileSync(choice, "utf8");
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`opening seccomp profile (${choice}) failed: ${reason}`, { cause });
+  }
+  return seccompResolver(parseSeccompProfile(text), facts);
 }
 
 /** A container that reads these can tell what its neighbours do. */

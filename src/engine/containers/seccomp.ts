@@ -4,6 +4,8 @@ import * as v from "valibot";
 import type { OciSeccomp } from "../../../runtime/mod.ts";
 import { invalid } from "../../errors.ts";
 
+/** An argument's value has 64 bits, more than a number of JSON's keeps: see readNumber. */
+const wide = () => v.union([v.number(), v.bigint()]);
 const strings = () => v.nullish(v.array(v.string()), []);
 const Filter = v.nullish(v.object({ caps: strings(), arches: strings(), minKernel: v.nullish(v.string(), "") }), {});
 
@@ -17,8 +19,8 @@ const Rule = v.object({
     v.array(
       v.object({
         index: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(5)),
-        value: v.number(),
-        valueTwo: v.nullish(v.number(), 0),
+        value: wide(),
+        valueTwo: v.nullish(wide(), 0),
         op: v.string(),
       }),
     ),
@@ -28,12 +30,20 @@ const Rule = v.object({
   excludes: Filter,
 });
 
+/** Those that a filter alone can carry out. */
+const ACTIONS = new Set(
+  ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "TRACE", "TRAP"].map((name) => `SCMP_ACT_${name}`),
+);
+const FLAGS = new Set(["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"]);
+
 const Profile = v.object({
   defaultAction: v.string(),
   defaultErrnoRet: v.nullish(v.number()),
   architectures: strings(),
   archMap: v.nullish(v.array(v.object({ architecture: v.string(), subArchitectures: strings() })), []),
   syscalls: v.nullish(v.array(Rule), []),
+  flags: strings(),
+  listenerPath: v.nullish(v.string(), ""),
 });
 export type SeccompProfile = v.InferOutput<typeof Profile>;
 
@@ -41,7 +51,7 @@ export type SeccompProfile = v.InferOutput<typeof Profile>;
 export function parseSeccompProfile(text: string): SeccompProfile {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(text, readNumber);
   } catch (error) {
     throw invalid(`Decoding seccomp profile failed: ${error instanceof Error ? error.message : String(error)}`, {
       cause: error,
@@ -50,13 +60,45 @@ export function parseSeccompProfile(text: string): SeccompProfile {
   return readSeccompProfile(json);
 }
 
+/** A reviver: whole numbers that a double would round become bigints, by their digits in the text. */
+function readNumber(_key: string, value: unknown, context?: { source: string }): unknown {
+  if (typeof value !== "number" || Number.isSafeInteger(value) || !/^\d+$/.test(context?.source ?? "")) return value;
+  return BigInt(context?.source ?? 0);
+}
+
 /** The same for what has been parsed from JSON. */
 export function readSeccompProfile(json: unknown): SeccompProfile {
   const parsed = v.safeParse(Profile, json);
-  if (parsed.success) return parsed.output;
+  if (parsed.success) return checkProfile(parsed.output);
   const [issue] = parsed.issues;
   throw invalid(`Decoding seccomp profile failed: ${v.getDotPath(issue) ?? "profile"}: ${issue.message}`);
 }
+
+/** What the schema cannot say. COMPAT: Docker's words for the two that it knows. */
+function checkProfile(profile: SeccompProfile): SeccompProfile {
+  if (profile.architectures.length > 0 && profile.archMap.length > 0) {
+    throw invalid(
+      "both 'architectures' and 'archMap' were specified in the seccomp profile, use either 'architectures' or 'archMap'",
+    );
+  }
+  if (profile.listenerPath !== "") throw invalid("seccomp: a listener for notifications is not supported");
+  const unknownFlag = profile.flags.find((flag) => !FLAGS.has(flag));
+  if (unknownFlag !== undefined) throw invalid(`seccomp: the flag ${JSON.stringify(unknownFlag)} is not supported`);
+  for (const action of [profile.defaultAction, ...profile.syscalls.map((rule) => rule.action)]) {
+    if (action === "SCMP_ACT_NOTIFY") throw invalid("seccomp: SCMP_ACT_NOTIFY is not supported: nobody listens");
+    if (!ACTIONS.has(action)) throw invalid(`seccomp: the action ${JSON.stringify(action)} is unknown`);
+  }
+  for (const { name, names, args } of profile.syscalls) {
+    if (name !== "" && names.length > 0) {
+      throw invalid("both 'name' and 'names' were specified in the seccomp profile, use either 'name' or 'names'");
+    }
+    const unknown = args.find(({ op }) => !COMPARISONS.has(op));
+    if (unknown) throw invalid(`seccomp: the comparison ${JSON.stringify(unknown.op)} is unknown`);
+  }
+  return profile;
+}
+
+const COMPARISONS = new Set(["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"].map((name) => `SCMP_CMP_${name}`));
 
 export interface SeccompTarget {
   arch: "x64" | "arm64";
@@ -95,6 +137,7 @@ export function resolveSeccomp(profile: SeccompProfile, target: SeccompTarget): 
     defaultAction: profile.defaultAction,
     ...(profile.defaultErrnoRet == null ? {} : { defaultErrnoRet: profile.defaultErrnoRet }),
     architectures,
+    ...(profile.flags.length === 0 ? {} : { flags: profile.flags }),
     syscalls: profile.syscalls
       .filter((rule) => applies(rule, target))
       .map((rule) => ({

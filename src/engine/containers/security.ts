@@ -5,16 +5,19 @@ export interface Security {
   noNewPrivileges: boolean;
   /** `builtin`, `unconfined`, or the text of a profile. */
   seccomp: string;
+  /** `seccomp` was given: the engine's own default does not count then. */
+  hasSeccomp: boolean;
   /** "" is the engine's default. */
   apparmor: string;
   hasWritableCgroups: boolean;
 }
 
-/** Throws Docker's 400s. Labels are read and have no effect: SELinux is not used. */
+/** Throws Docker's 400s. COMPAT: labels, `disable` among them, ask for nothing where SELinux is off. */
 export function parseSecurity(options: readonly string[], defaults: { noNewPrivileges: boolean }): Security {
   const security: Security = {
     noNewPrivileges: defaults.noNewPrivileges,
     seccomp: "builtin",
+    hasSeccomp: false,
     apparmor: "",
     hasWritableCgroups: false,
   };
@@ -27,7 +30,9 @@ export function parseSecurity(options: readonly string[], defaults: { noNewPrivi
       security.hasWritableCgroups = true;
       continue;
     }
-    const at = option.search(/[=:]/);
+    if (option === "disable") continue;
+    // `:` is the older separator; a key has neither.
+    const at = option.indexOf(option.includes("=") ? "=" : ":");
     if (at < 0) throw invalid(`invalid --security-opt 1: ${JSON.stringify(option)}`);
     const value = option.slice(at + 1);
     switch (option.slice(0, at)) {
@@ -39,6 +44,7 @@ export function parseSecurity(options: readonly string[], defaults: { noNewPrivi
         break;
       case "seccomp":
         security.seccomp = value;
+        security.hasSeccomp = true;
         break;
       case "apparmor":
         security.apparmor = value;

@@ -28,6 +28,6 @@ export function sharedContainer(deps: Deps, name: string, namespace: string): Co
   }
   if (hasTask(donor.state)) return donor;
   throw conflict(
-    `cannot join ${namespace} namespace of a non running container: container ${name} is ${donor.state.status}`,
+    `cannot join ${namespace} namespace of a non running container: container ${donor.name} is ${donor.state.status}`,
   );
 }

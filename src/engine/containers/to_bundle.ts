@@ -29,6 +29,8 @@ export interface BundleInput {
   mounts: OciMount[];
   devices: HostDevices;
   hostname: string;
+  /** Of legacy links; the container's own variables win. */
+  linkEnv: string[];
   pidDonor: Donor | null;
   ipcDonor: Donor | null;
   /** Our init on the host; null: the workload is process 1 itself. */
@@ -65,7 +67,7 @@ export function toBundle(input: BundleInput): Bundle {
         // Launch resolves the user inside the root file system.
         user: { uid: 0, gid: 0, umask: 0o022, additionalGids: [] },
         args: input.initPath === null ? argv : [INIT_TARGET, "--", ...argv],
-        env: toEnv(config.Env, input.hostname, config.Tty),
+        env: toEnv(config.Env, input.hostname, config.Tty, input.linkEnv),
         cwd: config.WorkingDir || "/",
         capabilities: {
           bounding: capabilities,
@@ -110,8 +112,13 @@ export function cgroupsPath(parent: string, id: string): string {
 }
 
 /** PATH, HOSTNAME and TERM first; the container's own replace them in place, or add to them. `KEY` alone removes it. */
-export function toEnv(own: readonly string[], hostname: string, hasTerminal: boolean): string[] {
-  const env = [DEFAULT_PATH, `HOSTNAME=${hostname}`, ...(hasTerminal ? ["TERM=xterm"] : [])];
+export function toEnv(
+  own: readonly string[],
+  hostname: string,
+  hasTerminal: boolean,
+  links: readonly string[] = [],
+): string[] {
+  const env = [DEFAULT_PATH, `HOSTNAME=${hostname}`, ...(hasTerminal ? ["TERM=xterm"] : []), ...links];
   const places = new Map(env.map((entry, index) => [envKey(entry), index]));
   const removed = new Set<number>();
   for (const entry of own) {
@@ -180,12 +187,8 @@ function defaultMounts(hostConfig: HostConfig, hasWritableCgroups: boolean, ipcD
   ];
   if (IpcMode === "host") {
     mounts.push(
-      {
-        destination: "/dev/mqueue",
-        type: "bind",
-        source: "/dev/mqueue",
-        options: ["rbind", "nosuid", "noexec", "nodev"],
-      },
+      // A new mount of it shows the queues of the namespace that it is made in: the host's, also where they are mounted nowhere.
+      DEV_MQUEUE,
       { destination: "/dev/shm", type: "bind", source: "/dev/shm", options: ["rbind", "rprivate"] },
     );
     return mounts;

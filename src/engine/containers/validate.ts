@@ -47,6 +47,9 @@ function validateConfig(config: ContainerConfig): void {
   if (new TextEncoder().encode(config.Hostname).length > MAX_HOSTNAME_BYTES) {
     throw invalid(`hostname ${JSON.stringify(config.Hostname)} is too long (maximum ${MAX_HOSTNAME_BYTES} bytes)`);
   }
+  if (new TextEncoder().encode(config.Domainname).length > MAX_HOSTNAME_BYTES) {
+    throw invalid(`domainname ${JSON.stringify(config.Domainname)} is too long (maximum ${MAX_HOSTNAME_BYTES} bytes)`);
+  }
   for (const entry of config.Env) {
     if (entry === "" || entry.startsWith("=")) throw invalid(`invalid environment variable: ${entry}`);
     if (entry.includes("\0")) throw invalid("invalid environment variable: it contains a NUL byte");
@@ -100,6 +103,9 @@ function validateModes(config: ContainerConfig, hostConfig: HostConfig): void {
   }
   if (hostConfig.UTSMode === "host" && config.Hostname !== "") {
     throw invalid("conflicting options: hostname and the UTS mode");
+  }
+  if (hostConfig.UTSMode === "host" && config.Domainname !== "") {
+    throw invalid("conflicting options: domainname and the UTS mode");
   }
 }
 

@@ -35,6 +35,7 @@ export const HOST_FILES: HostFiles = {
 export interface ContainerFilesDeps {
   config(): Config;
   hostFiles: HostFiles;
+  linkHosts(record: ContainerRecord): HostsEntry[];
   /** What `host-gateway` stands for; "" when there is no default bridge. */
   hostGateway(): string;
 }
@@ -48,10 +49,11 @@ export function writeContainerFiles(
   const isHost = networkMode(record.hostConfig.NetworkMode).kind === "host";
   const hostHosts = isHost ? readText(deps.hostFiles.hosts) : null;
   const resolvConf = resolvConfOf(deps, record, endpoints, isHost);
-  const extra = record.hostConfig.ExtraHosts.map((text): HostsEntry => {
+  const asked = record.hostConfig.ExtraHosts.map((text): HostsEntry => {
     const { name, address } = parseExtraHost(text);
     return { names: name, address: address === HOST_GATEWAY ? requireGateway(deps) : address };
   });
+  const extra = [...asked, ...deps.linkHosts(record)];
   const hosts = isHost ? hostsWith(hostHosts ?? "", extra) : hostsText(extra, ownEntries(record, endpoints));
   return writeFiles(directory, { hostname: `${record.config.Hostname}\n`, hosts, resolvConf });
 }

@@ -18,6 +18,7 @@ import { type BootDeps, bringUp, enableForwarding, loadRecords, pools, routedEls
 import { bridgeOptions } from "./bridge_options.ts";
 import { connect, type ConnectDeps, disconnect, type NetworkContainers } from "./connect.ts";
 import { type HostFiles, writeContainerFiles } from "./container_files.ts";
+import type { HostsEntry } from "./files.ts";
 import { NO_SETTINGS } from "./endpoint.ts";
 import type { ContainerNetworking } from "./networking.ts";
 import { filterNetworks, findNetworkRecord } from "./lookup.ts";
@@ -37,6 +38,8 @@ export interface NetworksDeps {
   /** `<dataRoot>/containers/<id>`. */
   filesDir(containerID: string): string;
   hostFiles: HostFiles;
+  /** What a container's links add to its hosts file. */
+  linkHosts(record: ContainerRecord): HostsEntry[];
   hasIPv6: boolean;
   random: RandomBytes;
   now(): Date;
@@ -85,6 +88,7 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
   const files = {
     config: () => deps.config(),
     hostFiles: deps.hostFiles,
+    linkHosts: (record: ContainerRecord) => deps.linkHosts(record),
     hostGateway: () => byName("bridge")?.record.ipam.config[0]?.gateway ?? "",
   };
   const sandboxes: ConnectDeps = {

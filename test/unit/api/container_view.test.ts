@@ -22,6 +22,7 @@ const context = (minor: number) => ({
   now: NOW,
   config: { dataRoot: "/data", storageDriver: "overlay2" },
   networkID,
+  containerName: (id: string) => id,
 });
 const inspect = (record: ContainerRecord, minor: number) =>
   inspectView({ record, logPath: "/log", execIDs: [], health: null, sizes: null }, context(minor)) as Record<

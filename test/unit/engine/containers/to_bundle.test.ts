@@ -20,6 +20,8 @@ function bundle(body: Record<string, unknown> = {}, more: Partial<BundleInput> =
     usesInit: false,
     runtime: "runc",
     maskedPaths: [],
+    ipcMode: "private",
+    cgroupnsMode: "",
   });
   const record: ContainerRecord = {
     id: ID,
@@ -47,6 +49,7 @@ function bundle(body: Record<string, unknown> = {}, more: Partial<BundleInput> =
     mounts: [],
     devices: NO_DEVICES,
     hostname: "box",
+    linkEnv: [],
     pidDonor: null,
     ipcDonor: null,
     initPath: null,

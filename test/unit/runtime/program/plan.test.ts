@@ -57,6 +57,7 @@ const workload: WorkloadPlan = {
   lastCapability: 40,
   noNewPrivileges: false,
   seccomp: new Uint8Array(8),
+  seccompFlags: 0,
   apparmorProfile: "",
 };
 const plan: ContainerPlan = {
