@@ -1,5 +1,5 @@
-// What a create request of an older API version means: fields that its version did not have are not read, and defaults are
-// those of its time. Pure.
+// What a create request means in its own API version: fields that the version does not have, or no longer, are not read, and
+// defaults are those of its time. Pure.
 import { invalid } from "../errors.ts";
 import type { ContainerCreate } from "../schema/container.ts";
 import type { HostConfig, Mount } from "../schema/host_config.ts";
@@ -22,7 +22,8 @@ export function fromVersion(body: ContainerCreate, version: ApiVersion): Contain
     Annotations: isBefore(43) ? {} : host.Annotations,
     Mounts: host.Mounts.map((mount) => mountFrom(mount, isBefore)),
   };
-  return { ...body, HostConfig: changed };
+  // COMPAT: since 1.52 an address belongs to an endpoint alone.
+  return { ...body, MacAddress: isBefore(52) ? body.MacAddress : "", HostConfig: changed };
 }
 
 function mountFrom(mount: Mount, isBefore: (minor: number) => boolean): Mount {

@@ -353,7 +353,16 @@ export const OPTIONS: readonly Option[] = [
     config.seccompProfile = value === "" ? "builtin" : value;
   }),
   acts("selinux-enabled", refusedSwitch("SELinux labels are not supported"), "SELinux labels (refused)", () => {}),
-  later("userns-remap", string, "User and group of remapped containers", [""]),
+  // WHY refused, not passed over: whoever asks for it counts on root in a container being nobody outside.
+  acts(
+    "userns-remap",
+    text((value) => {
+      if (value !== "") throw new ConfigError("remapping containers into user namespaces is not supported yet");
+      return value;
+    }),
+    "User and group of remapped containers (refused)",
+    () => {},
+  ),
   acts(
     "default-ipc-mode",
     oneOf("default IPC mode", ["private", "shareable"]),

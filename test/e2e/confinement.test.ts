@@ -373,6 +373,20 @@ test("the daemon's own defaults: seccomp profile, new privileges, IPC and cgroup
   expect(refused.stderr).toContain("opening seccomp profile (/none) failed");
 });
 
+test("a container without networks, and one with an address of its own", async () => {
+  const output = async (config: object, script: string): Promise<string> => {
+    const body = { Image: "busybox", Cmd: ["sh", "-c", script], ...config };
+    const { Id } = (await (await berth.request("POST", "/v1.43/containers/create", { body })).json()) as { Id: string };
+    const { stdout } = await berth.docker(["start", "-a", Id]);
+    await berth.dockerOK("rm", Id);
+    return stdout.trim();
+  };
+  expect(await output({ NetworkDisabled: true }, "ls /sys/class/net; readlink /proc/self/ns/net")).toMatch(/^lo\nnet:/);
+  expect(await output({ MacAddress: "02:42:ac:11:00:09" }, "cat /sys/class/net/eth0/address")).toBe(
+    "02:42:ac:11:00:09",
+  );
+});
+
 test("every namespace is the container's own by default", async () => {
   await berth.dockerOK("run", "-d", "--name", "own", "busybox", "sleep", "100");
   const pid = await pidOf("own");

@@ -369,4 +369,5 @@ test("what confines containers by default", () => {
   expect(() => parse(["--default-ipc-mode=host"])).toThrow("invalid default IPC mode: host");
   expect(() => parse(["--selinux-enabled"])).toThrow("SELinux labels are not supported");
   expect(parse(["--selinux-enabled=false"]).warnings).toEqual([]);
+  expect(() => parse(["--userns-remap=default"])).toThrow("user namespaces is not supported yet");
 });

@@ -49,3 +49,9 @@ test("what a version does not know of volumes, images and tmpfs", () => {
   expect(asked(45, tmpfs).Mounts[0]?.TmpfsOptions).toMatchObject({ SizeBytes: 1, Options: [] });
   expect(asked(46, tmpfs).Mounts[0]?.TmpfsOptions).toMatchObject({ Options: [["exec"]] });
 });
+
+test("an address of the whole container is read until 1.51", () => {
+  const body = v.parse(ContainerCreate, { MacAddress: "02:42:ac:11:00:09" });
+  expect(fromVersion(body, { major: 1, minor: 51 }).MacAddress).toBe("02:42:ac:11:00:09");
+  expect(fromVersion(body, { major: 1, minor: 52 }).MacAddress).toBe("");
+});
