@@ -240,7 +240,13 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     inBackground: background.add,
     execIDs: exec.runningIn,
     imageBytes: (imageID) => imageStore.byID(imageID)?.sizeBytes ?? 0,
-    processes: { root: "/proc", userName: userNames(), now, memoryBytes: facts.memoryBytes },
+    processes: {
+      root: "/proc",
+      userName: namesIn("/etc/passwd"),
+      groupName: namesIn("/etc/group"),
+      now,
+      memoryBytes: facts.memoryBytes,
+    },
   });
   const engine: Engine = {
     get config() {
@@ -373,18 +379,18 @@ function realClock(now: () => Date): Clock {
 /** Beyond 2^31 ms setTimeout fires at once. */
 const LONGEST_TIMER_MS = 0x7fffffff;
 
-/** The host's own names of users, read once they are asked for. */
-function userNames(): (uid: number) => string {
+/** The host's own names of users or groups, read once they are asked for. */
+function namesIn(file: "/etc/passwd" | "/etc/group"): (id: number) => string {
   let names: Map<number, string> | null = null;
-  return (uid) => {
+  return (id) => {
     names ??= new Map(
       // An empty machine has no such file.
-      (existsSync("/etc/passwd") ? readFileSync("/etc/passwd", "utf8") : "")
+      (existsSync(file) ? readFileSync(file, "utf8") : "")
         .split("\n")
         .map((line) => line.split(":"))
         .map(([name = "", , number = ""]) => [Number(number), name] as const)
         .reverse(),
     );
-    return names.get(uid) ?? String(uid);
+    return names.get(id) ?? String(id);
   };
 }

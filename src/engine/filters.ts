@@ -154,7 +154,7 @@ export function untilFilter(filters: Filters, nowMs: number): number | null {
   if (values === undefined || value === undefined) return null;
   if (values.length > 1) throw invalid("more than one until filter specified");
   const time = parseMoment(value, nowMs);
-  if (time === null) throw invalidValue(filters, "until");
+  if (time === null) throw invalid(`failed to parse value as time or duration: ${JSON.stringify(value)}`);
   return time;
 }
 

@@ -137,6 +137,15 @@ describe("the life of a container", () => {
     await berth.dockerOK("run", "-d", "--name", "tops", "busybox", "sleep", "77");
     expect(await berth.dockerOK("top", "tops")).toContain("sleep 77");
     expect((await berth.dockerOK("top", "tops", "-o", "pid,args")).split("\n")[0]).toMatch(/^PID\s+COMMAND$/);
+    for (const args of [
+      ["aux"],
+      ["axo", "pid,ppid,user,comm"],
+      ["-eo", "pid,netns,cgroup,pss", "--sort", "-pid"],
+      ["-eLf"],
+    ])
+      expect((await berth.dockerOK("top", "tops", ...args)).split("\n")).toHaveLength(2);
+    expect(await berth.dockerOK("top", "tops", "-o", "pid,wchan,stat,etime,label,exe,args")).toContain("/bin/busybox");
+    expect((await berth.docker(["top", "tops", "--nonsense"])).stderr).toContain("ps: error: unknown gnu long option");
     await berth.dockerOK("rm", "-f", "tops");
   });
 

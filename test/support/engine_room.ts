@@ -238,7 +238,7 @@ export async function createRoom(options: { runtime?: FakeRuntime; directory?: s
     ...deps,
     execIDs: exec.runningIn,
     imageBytes: () => 0,
-    processes: { root: "/proc", userName: String, now: () => clock.now(), memoryBytes: 1 },
+    processes: { root: "/proc", userName: String, groupName: String, now: () => clock.now(), memoryBytes: 1 },
   });
   return {
     deps,

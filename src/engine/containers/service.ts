@@ -1,6 +1,7 @@
 // The Containers service: the verbs of this folder behind the interface that routes call. Built in daemon.ts.
 import { isKind } from "../../errors.ts";
-import type { ContainerSizes, Containers } from "../mod.ts";
+import { oneAtATime } from "../locks.ts";
+import type { ContainerSizes, Containers, Filters } from "../mod.ts";
 import { commit } from "./commit.ts";
 import type { ContainerRecord } from "./container.ts";
 import { create } from "./create.ts";
@@ -12,6 +13,7 @@ import { logPathOf } from "./log_of.ts";
 import type { RecordPatch } from "./machine.ts";
 import { pause, resize, unpause } from "./pause.ts";
 import { prune } from "./prune.ts";
+import type { ProcSource } from "./ps/process.ts";
 import type { Live } from "./registry.ts";
 import { attach, logs } from "./read.ts";
 import { remove } from "./remove.ts";
@@ -21,7 +23,7 @@ import { start } from "./start.ts";
 import { createStats } from "./stats.ts";
 import { hasTask, isRestarting, isUp, notRunning } from "./state.ts";
 import { kill, restart, stop, stopLive } from "./stop.ts";
-import { type ProcSource, topTable } from "./top.ts";
+import { topTable } from "./top.ts";
 import { update } from "./update.ts";
 import { wait } from "./wait.ts";
 
@@ -66,7 +68,7 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
     resize: async (nameOrID, rows, columns) => resize(deps, nameOrID, rows, columns),
     remove: (nameOrID, options) => remove(deps, nameOrID, options, kill),
     update: (nameOrID, change) => update(deps, nameOrID, change),
-    prune: (filters) => prune(deps, filters),
+    prune: oneAtATime("a prune operation", (filters: Filters) => prune(deps, filters)),
     wait: async (nameOrID, condition, signal) => wait(deps, nameOrID, condition, signal),
     attach: async (nameOrID, options) => attach(deps, nameOrID, options),
     logs: async (nameOrID, query, signal) => logs(deps, nameOrID, query, signal),
