@@ -1,7 +1,7 @@
-// Routes of containers that stream: wait, attach, logs; and those whose service is still to come.
+// Routes of containers that stream: wait, attach, logs.
 import { type Context, Hono } from "hono";
 import type { AttachOptions, Engine, LogQuery, WaitCondition } from "../engine/mod.ts";
-import { invalid, notImplemented } from "../errors.ts";
+import { invalid } from "../errors.ts";
 import { encodeFrame } from "../http/multiplex.ts";
 import { streamOf } from "../http/streaming.ts";
 import type { Log } from "../log.ts";
@@ -10,7 +10,7 @@ import { attachWebSocket } from "./attach_ws.ts";
 import { booleanParam, timeParam } from "./params.ts";
 import { joinRawStream, streamType } from "./raw_stream.ts";
 
-export function containerStreams(app: Hono<AppEnv>, { config, containers }: Engine, log: Log): void {
+export function containerStreams(app: Hono<AppEnv>, { containers }: Engine, log: Log): void {
   app.post("/containers/:id{.+}/wait", async (c) => {
     const { signal } = c.req.raw;
     const { result } = await containers.wait(c.req.param("id"), waitCondition(c), signal);
@@ -36,8 +36,6 @@ export function containerStreams(app: Hono<AppEnv>, { config, containers }: Engi
     const { chunks, hasTerminal } = await containers.logs(c.req.param("id"), query, signal);
     return streamOf(logBody(chunks, !hasTerminal), { "Content-Type": streamType(hasTerminal, c.get("apiVersion")) });
   });
-
-  notYet(app, config.isExperimental);
 }
 
 // ---- wait
@@ -118,19 +116,4 @@ async function* logBody(chunks: AsyncIterable<Uint8Array>, isFramed: boolean): A
     );
     yield isFramed ? encodeFrame(STDERR, text) : text;
   }
-}
-
-// ---- still to come
-
-/** Known to the API, and honest about it: none of these is a 404. */
-function notYet(app: Hono<AppEnv>, isExperimental: boolean): void {
-  const checkpoints = (): never => {
-    if (isExperimental) throw notImplemented("checkpointing a container is not implemented yet");
-    throw notImplemented(
-      "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.",
-    );
-  };
-  app.get("/containers/:id{.+}/checkpoints", checkpoints);
-  app.post("/containers/:id{.+}/checkpoints", checkpoints);
-  app.delete("/containers/:id{.+}/checkpoints/:checkpoint", checkpoints);
 }

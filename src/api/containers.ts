@@ -8,6 +8,7 @@ import { ContainerUpdate } from "../schema/host_config.ts";
 import type { Log } from "../log.ts";
 import { type AppEnv, isAtLeast } from "./app_env.ts";
 import { containerArchive } from "./archive.ts";
+import { containerCheckpoints, refuseCheckpoint } from "./checkpoints.ts";
 import { check, readDocument, readJSON } from "./body.ts";
 import { containerStreams } from "./container_streams.ts";
 import { inspectView } from "./container_view.ts";
@@ -28,6 +29,7 @@ export function containersApi(engine: Engine, deps: RouteDeps): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   // The first pattern that matches wins, and {id} may hold slashes: the longer patterns come first.
   containerArchive(app, engine);
+  containerCheckpoints(app, engine);
   containerStats(app, engine);
   containerStreams(app, engine, deps.log);
   reading(app, engine, deps);
@@ -35,7 +37,8 @@ export function containersApi(engine: Engine, deps: RouteDeps): Hono<AppEnv> {
   return app;
 }
 
-function lifecycle(app: Hono<AppEnv>, { containers }: Engine): void {
+function lifecycle(app: Hono<AppEnv>, engine: Engine): void {
+  const { containers } = engine;
   app.post("/containers/create", async (c) => {
     const document = await readDocument(c);
     requireConfig(document);
@@ -58,6 +61,8 @@ function lifecycle(app: Hono<AppEnv>, { containers }: Engine): void {
         "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
       );
     }
+    const checkpoint = c.req.query("checkpoint") ?? "";
+    if (checkpoint !== "") refuseCheckpoint(engine, c.req.param("id"), checkpoint);
     return empty((await containers.start(c.req.param("id"))) === "started" ? 204 : 304);
   });
 

@@ -54,3 +54,6 @@ export const ContainerCreate = v.object({
   NetworkingConfig: v.nullish(NetworkingConfig, {}),
 });
 export type ContainerCreate = v.InferOutput<typeof ContainerCreate>;
+
+/** `CheckpointDir` and `Exit` say where to and what then: no checkpoint is taken that they could be of use to. */
+export const CheckpointCreate = v.object({ CheckpointID: text() });

@@ -353,16 +353,3 @@ test("top passes its arguments and shows the table", async () => {
     ["top", "web", "aux"],
   ]);
 });
-
-test("checkpoints say that they are experimental", async () => {
-  const message =
-    "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.";
-  const { api } = withCalls({});
-  for (const [method, path] of [
-    ["GET", "checkpoints"],
-    ["POST", "checkpoints"],
-    ["DELETE", "checkpoints/a"],
-  ] as const) {
-    expect(await api.call(method, `/containers/web/${path}`)).toMatchObject({ status: 501, body: { message } });
-  }
-});

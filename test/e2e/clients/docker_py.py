@@ -79,6 +79,15 @@ with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
 
 same("list", [one.name for one in client.containers.list(filters={"name": "py2"})], ["py2"])
 same("top", container.top()["Processes"][0][-1], "sleep 100")
+same("top with arguments", container.top(ps_args="-o pid,comm")["Titles"], ["PID", "COMMAND"])
+sample = container.stats(stream=False)
+same("stats", (sample["name"], sample["pids_stats"]["current"]), ("/py2", 1))
+stream = container.stats(decode=True)
+same("stats that follow", [next(stream)["id"] for _ in range(2)], [container.id] * 2)
+stream.close()
+same("diff", container.diff(), [{"Path": "/tmp", "Kind": 0}, {"Path": "/tmp/copied", "Kind": 1}])
+with tarfile.open(fileobj=io.BytesIO(b"".join(container.export()))) as archive:
+    same("export", archive.extractfile("tmp/copied").read(), b"bytes")
 container.kill()
 container.wait(timeout=10)
 container.reload()
@@ -90,6 +99,10 @@ try:
 except docker.errors.NotFound:
     print("ok not found")
 
+client.containers.create("busybox", ["true"], name="py3", labels={"goes": "1"})
+pruned = client.containers.prune(filters={"label": ["goes=1"], "until": "10m"})
+same("prune spares what is new", pruned, {"ContainersDeleted": None, "SpaceReclaimed": 0})
+same("prune", len(client.containers.prune(filters={"label": ["goes=1"]})["ContainersDeleted"]), 1)
 volume = client.volumes.create("pyvolume", labels={"k": "v"})
 same("volume", client.containers.run("busybox", ["sh", "-c", "echo x >/v/f; cat /v/f"], volumes={"pyvolume": {"bind": "/v", "mode": "rw"}}, remove=True), b"x\n")
 volume.remove()

@@ -1,6 +1,7 @@
 // dockerode against berth, under Node: run, attach, exec, logs, events. Prints one line per step; throws at the first
 // surprise. It sends no version prefix, so it always gets the newest shapes. The socket is in DOCKER_HOST.
 const assert = require("node:assert");
+const { once } = require("node:events");
 const { PassThrough } = require("node:stream");
 const Docker = require("dockerode");
 
@@ -95,6 +96,22 @@ async function main() {
   );
   assert.equal(name, "passwd");
   ok("archive");
+  const sample = await sleeper.stats({ stream: false, "one-shot": true });
+  assert.deepEqual([sample.id, sample.pids_stats.current], [sleeper.id, 1]);
+  const samples = await sleeper.stats();
+  const [first] = await once(samples, "data");
+  assert.equal(JSON.parse(first).name, "/ode2");
+  samples.destroy();
+  const changes = await sleeper.changes();
+  assert.deepEqual(changes, [
+    { Path: "/tmp", Kind: 0 },
+    { Path: "/tmp/passwd", Kind: 1 },
+  ]);
+  let exportedBytes = 0;
+  for await (const chunk of await sleeper.export()) exportedBytes += chunk.length;
+  assert.ok(exportedBytes > 1024 && exportedBytes % 512 === 0);
+  assert.deepEqual((await sleeper.top({ ps_args: "-o pid,args" })).Titles, ["PID", "COMMAND"]);
+  ok("stats, changes, export, top");
   const listed = await docker.listContainers({ filters: { name: ["ode2"] } });
   assert.deepEqual(listed[0].Names, ["/ode2"]);
   assert.equal((await sleeper.inspect()).State.Running, true);
