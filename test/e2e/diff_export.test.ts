@@ -139,13 +139,13 @@ test("diff of nothing is null, of nobody a 404", async () => {
 
 test("diff of a large tree lists all of it, in order", async () => {
   await changed(
-    "mkdir /many; cd /many; for d in 1 2 3 4; do mkdir $d; seq 1000 | sed s,^,$d/, | xargs touch; done",
+    "mkdir /many; cd /many; for d in 1 2 3 4; do mkdir $d; seq 300 | sed s,^,$d/, | xargs touch; done",
     false,
   );
   const found = await diff();
-  expect(found).toHaveLength(4005);
+  expect(found).toHaveLength(1205);
   expect(found.slice(0, 3)).toEqual(["A /many", "A /many/1", "A /many/1/1"]);
-  expect(new Set(found).size).toBe(4005);
+  expect(new Set(found).size).toBe(1205);
 });
 
 describe.each([true, false])("export while it runs: %p", (isLive) => {

@@ -137,6 +137,8 @@ describe("moments", () => {
     expect(untilFilter(of({}), now)).toBeNull();
     expect(untilFilter(of({ until: ["10m"] }), now)).toBe(now - 600_000);
     expect(() => untilFilter(of({ until: ["10m", "5m"] }), now)).toThrow("more than one until filter specified");
-    expect(() => untilFilter(of({ until: ["soon"] }), now)).toThrow('failed to parse value as time or duration: "soon"');
+    expect(() => untilFilter(of({ until: ["soon"] }), now)).toThrow(
+      'failed to parse value as time or duration: "soon"',
+    );
   });
 });
