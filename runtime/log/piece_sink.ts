@@ -8,6 +8,7 @@ import { TIME_TEXT_BYTES, toTimeText } from "./time_text.ts";
 /** A piece begins with this much room and grows. */
 const PIECE_BYTES = 4 << 10;
 const HEAD_BYTES = 8;
+const YEAR_10000 = 253_402_300_800_000_000_000n;
 
 export class PieceSink implements BulkTaker {
   isPastUntil = false;
@@ -22,10 +23,12 @@ export class PieceSink implements BulkTaker {
 
   constructor(private readonly asked: LogRead) {
     const { details, isFramed, sinceNano, stderr, stdout, timestamps, untilNano } = asked;
-    const since = sinceNano === null ? null : this.#encoder.encode(toTimeText(sinceNano));
-    const until = untilNano === null ? null : this.#encoder.encode(toTimeText(untilNano));
-    // Details are rarely asked for, and a year beyond 9999 has another form.
-    const isPlain = !details && [since, until].every((time) => time === null || time.length === TIME_TEXT_BYTES);
+    // Details are rarely asked for, and a time of another year than 1970 to 9999 has another form.
+    const isPlain =
+      !details && [sinceNano, untilNano].every((time) => time === null || (time >= 0n && time < YEAR_10000));
+    const bytesOf = (time: bigint | null): Uint8Array | null =>
+      time === null || !isPlain ? null : this.#encoder.encode(toTimeText(time));
+    const [since, until] = [bytesOf(sinceNano), bytesOf(untilNano)] as const;
     this.#selection = isPlain ? { stdout, stderr, timestamps, isFramed, since, until } : null;
   }
 

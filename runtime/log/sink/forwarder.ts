@@ -47,7 +47,7 @@ export async function forward(deps: ForwarderDeps, signal: AbortSignal): Promise
         const batch = records.slice(at, at + BATCH_RECORDS);
         if (!(await deliver(deps, batch, signal))) return;
         const text = String(batch.at(-1)?.timeNano ?? 0n).padStart(PLACE_DIGITS, "0");
-        writeSync(place, text, 0);
+        writeSync(place, Buffer.from(text), 0, PLACE_DIGITS, 0);
       }
       if (signal.aborted) return;
     }

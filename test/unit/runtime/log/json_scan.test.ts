@@ -149,3 +149,18 @@ test("records are read as they are one by one, whatever is asked for, cut anywhe
   }
   expect(total).toBeGreaterThan(100_000);
 });
+
+test("bounds beyond what a time's text can say are bounds all the same", () => {
+  const file = plainly(new TextEncoder().encode("one\ntwo\n"));
+  const read = (what: Partial<LogRead>): string => {
+    const sink = new PieceSink({ ...ALL, ...what });
+    format.decoder().feed(file, sink.take, sink);
+    return sink
+      .pieces()
+      .map(({ bytes }) => Buffer.from(bytes).toString())
+      .join("");
+  };
+  expect(read({ sinceNano: -1n, untilNano: 10n ** 30n })).toBe("one\ntwo\n");
+  expect(read({ sinceNano: 10n ** 30n })).toBe("");
+  expect(read({ untilNano: -(10n ** 30n) })).toBe("");
+});
