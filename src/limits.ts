@@ -29,6 +29,14 @@ export const MAX_CONFIG_BYTES = 8 << 20;
 export const REGISTRY_HEAD_TIMEOUT_MS = 30_000;
 /** No byte of a body in this time: the connection has stalled, and the download goes on where it stood on a new one. */
 export const REGISTRY_IDLE_TIMEOUT_MS = 30_000;
+/** A registry takes this long at most to check a blob that was sent whole: it may have to read all of it again. */
+export const REGISTRY_COMMIT_TIMEOUT_MS = 5 * 60_000;
+/** A blob up to this size goes out in one request with its digest, a larger one can be taken up again. */
+export const MONOLITHIC_UPLOAD_BYTES = 1 << 20;
+/** Attempts at one blob of a push without a byte of progress; dockerd's number. */
+export const UPLOAD_ATTEMPTS = 5;
+/** Repositories of the same registry that a blob is looked for in; dockerd's number. */
+export const MOUNT_ATTEMPTS = 4;
 /** Redirects followed for one request. */
 export const REGISTRY_REDIRECTS = 5;
 /** How long what the certificates' directories hold for a host is taken as it was read: an image has some hundred requests. */

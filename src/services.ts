@@ -65,6 +65,7 @@ import { inspectDistribution } from "./image/distribution.ts";
 import { openImageStore } from "./image/open_store.ts";
 import { hostPlatform } from "./image/platform.ts";
 import { createPull } from "./image/pull.ts";
+import { createPush } from "./image/push.ts";
 import { createRegistry } from "./image/registry.ts";
 import { openRemoteFile } from "./image/remote_file.ts";
 import { LAYER_WORKERS, WORKER_IDLE_MS } from "./limits.ts";
@@ -167,6 +168,13 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
       }
     },
     host,
+    push: createPush({
+      registry: remote,
+      store: imageStore,
+      maxConcurrentUploads: () => config().maxConcurrentUploads,
+      now: () => now().getTime(),
+      sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+    }),
     layerPool: pool,
     openRemoteFile: (address, signal) => openRemoteFile(globalThis.fetch, address, signal),
     now,

@@ -64,7 +64,7 @@ function imageFor(c: Context<AppEnv>, image: ImageRecord, minor: number): ImageR
   );
 }
 
-/** `platform` of save, load, inspect and history: JSON objects, as `os/arch[/variant]`. */
+/** `platform` of save, load, push, inspect and history: JSON objects, as `os/arch[/variant]`. */
 function platforms(c: Context<AppEnv>): string[] {
   return (c.req.queries("platform") ?? [])
     .filter((text) => text !== "")
@@ -93,8 +93,15 @@ function moving(app: Hono<AppEnv>, { images }: Engine): void {
     return await jsonStream((write) => images.pull(request, write, c.req.raw.signal));
   });
 
-  app.post("/images/:name{.+}/push", () => {
-    throw notImplemented("pushing an image is not supported by this engine yet");
+  app.post("/images/:name{.+}/push", async (c) => {
+    const [platform = ""] = isAtLeast(c.get("apiVersion"), 46) ? platforms(c) : [];
+    const request = {
+      image: c.req.param("name"),
+      tag: c.req.query("tag") ?? "",
+      platform,
+      credentials: credentialsOf(c),
+    };
+    return await jsonStream((write) => images.push(request, write, c.req.raw.signal));
   });
 
   const save = async (c: Context<AppEnv>, names: string[]): Promise<Response> => {

@@ -8,6 +8,7 @@ import { type SavedImage, writeArchive } from "../image/archive_save.ts";
 import { shortID } from "../image/digest.ts";
 import type { Descriptor } from "../image/manifest.ts";
 import { chooseByPlatform, formatPlatform, normalise, parsePlatform, type Platform } from "../image/platform.ts";
+import type { Push } from "../image/push.ts";
 import { meter } from "../image/progress.ts";
 import { type ImageDraft, registerDraft, storeTar } from "../image/new_image.ts";
 import {
@@ -24,6 +25,7 @@ import { createdAtMs, imageFilter } from "./image_filters.ts";
 import { booleanFilter } from "./filters.ts";
 import { importImage, type OpenRemoteFile } from "./image_import.ts";
 import { type Deletion, type ImageUse, removeImage, removeWithNames } from "./image_remove.ts";
+import { pushImages } from "./image_push.ts";
 import { oneAtATime } from "./locks.ts";
 import type { Events, ImageRecord, Images, Progress } from "./mod.ts";
 
@@ -31,6 +33,8 @@ export interface ImagesDeps {
   store: ImageStore;
   /** image/pull.ts. */
   pull: Images["pull"];
+  /** image/push.ts. */
+  push: Push;
   events: Pick<Events, "publish">;
   /** Every container, running or not. */
   usedBy(): Iterable<ImageUse>;
@@ -224,6 +228,12 @@ export function createImages(deps: ImagesDeps): ImageService {
           throw notFound(`no image in the archive is for ${wanted.map(formatPlatform).join(", ")}`);
         for (const image of images) await loadImage(image, quiet, progress, signal);
       });
+    },
+    async push(request, progress, signal) {
+      const reference = await pushImages(deps, request, progress, signal);
+      // COMPAT: the event names what was asked for, not the image's ID.
+      const labels = reference.tag === null ? {} : store.byReference(reference)?.config.Labels;
+      events.publish("image", "push", familiar(reference), { ...labels, name: familiarName(reference) });
     },
     async import(request, progress, signal) {
       const { image, references } = await importImage(deps, request, progress, signal);

@@ -367,6 +367,14 @@ export interface Images {
     progress: Progress,
     signal: AbortSignal,
   ): Promise<void>;
+  /**
+   * Pushes one tag, or all of a repository when `tag` is "". Throws before the first message for what deserves a status.
+   */
+  push(
+    request: { image: string; tag: string; platform: string; credentials: RegistryCredentials | null },
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** Makes an image of a tar, plain or compressed. Its ID is the last message. */
   import(request: ImportRequest, progress: Progress, signal: AbortSignal): Promise<void>;
   /** Throws notFound before any byte. */

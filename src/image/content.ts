@@ -45,7 +45,8 @@ export interface Content {
   put(bytes: Uint8Array, mediaType: string): Promise<Descriptor>;
   /** Reads a small document: a manifest, an index or a config. */
   readSmall(digest: string): Promise<Uint8Array>;
-  read(digest: string, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** From a byte on. */
+  read(digest: string, signal: AbortSignal, offset?: number): AsyncIterable<Uint8Array>;
   /** Removes blobs that no image uses; returns their bytes. */
   discard(digests: readonly string[]): Promise<number>;
   /** Removes what is left of downloads that nobody has gone on with since then; returns their bytes. */
@@ -168,7 +169,8 @@ export async function openContent(deps: ContentDeps, rows: readonly BlobRow[]): 
         throw invalid(`${digest} has ${blob.sizeBytes} bytes, a document at most ${MAX_MANIFEST_BYTES}`);
       return await readFile(path(digest));
     },
-    read: (digest, signal) => createReadStream(path(digest), { highWaterMark: READ_BYTES, signal }),
+    read: (digest, signal, offset = 0) =>
+      createReadStream(path(digest), { highWaterMark: READ_BYTES, signal, start: offset }),
     async discard(digests) {
       const gone = digests.flatMap((digest) => (busy.has(digest) ? [] : (blobs.get(digest) ?? [])));
       // From here on nobody finds them, and who brings one of them anew waits until the old one is gone.

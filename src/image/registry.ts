@@ -19,12 +19,13 @@ import {
   createTransport,
   reasonOf,
   type RegistryReply,
+  type RequestBody,
   type RegistryTimeouts,
   type Repository,
   TransientError,
 } from "./registry_transport.ts";
 
-export { type Repository, TransientError } from "./registry_transport.ts";
+export { type Repository, type RequestBody, TransientError } from "./registry_transport.ts";
 
 /** Docker's first manifests are asked for as well, so that they are refused by their name instead of not being found. */
 const ACCEPTED = [
@@ -53,7 +54,25 @@ interface BlobStream {
   chunks: AsyncIterable<Uint8Array>;
 }
 
+/** A request of an upload. */
+interface PushRequest {
+  method: "HEAD" | "GET" | "POST" | "PATCH" | "PUT";
+  /** Below /v2/, or a whole address that the registry has given. */
+  target: string | URL;
+  headers?: Record<string, string>;
+  body?: RequestBody | Uint8Array;
+  /** Repositories of this registry that blobs are taken from. */
+  readsFrom?: readonly string[];
+  /** How long the answer may take once everything was sent; absent: as usual. */
+  answerMs?: number;
+}
+
 export interface Registry {
+  /**
+   * Sends to an endpoint that takes pushes, with the right to push. The reply may have any status; `url` is where it came
+   * from. Throws TransientError where another attempt may do.
+   */
+  send(repository: Repository, request: PushRequest, signal: AbortSignal): Promise<{ reply: Response; url: URL }>;
   /** By tag or digest. Throws notFound with Docker's words, unauthorized, or internal. */
   manifest(repository: Repository, tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest>;
   blob(
@@ -98,6 +117,28 @@ export function createRegistry({ fetch, now, log, settings, timeouts = TIMEOUTS 
     );
 
   return {
+    async send(repository, { target, readsFrom = [], headers = {}, ...request }, signal) {
+      const { reply, endpoint } = await transport.request(
+        repository,
+        {
+          ...request,
+          path: target,
+          headers,
+          actions: "pull,push",
+          extraScopes: readsFrom.map((path) => `repository:${path}:pull`),
+          capability: "push",
+        },
+        signal,
+      );
+      const asksForLogin = /^\s*basic\b/i.test(reply.headers.get("www-authenticate") ?? "");
+      if (reply.status === 401 && asksForLogin && !repository.credentials?.username) {
+        await reply.body?.cancel();
+        // COMPAT: Docker's words; scripts and people know what to do then.
+        throw unauthorized("no basic auth credentials");
+      }
+      return { reply, url: URL.canParse(reply.url) ? new URL(reply.url) : new URL(endpoint.base) };
+    },
+
     async manifest(repository, tagOrDigest, signal) {
       const path = `${repository.path}/manifests/${tagOrDigest}`;
       const capability = tagOrDigest.includes(":") ? "pull" : "resolve";
@@ -194,7 +235,7 @@ async function refusal(reply: Response, repository: Repository, tagOrDigest: str
 }
 
 /** Retry-After in seconds or as a date (RFC 9110, 10.2.3); null when absent, unreadable or longer than we are ready to wait. */
-function retryAfterMs(reply: Response): number | null {
+export function retryAfterMs(reply: Response): number | null {
   const header = reply.headers.get("retry-after");
   if (header === null) return null;
   const waitMs = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();

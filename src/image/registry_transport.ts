@@ -42,7 +42,9 @@ interface RegistryRequest {
   /** Below `/v2/`; or the whole address of an upload, as the registry has given it. */
   path: string | URL;
   headers: Record<string, string>;
-  body?: Uint8Array | string;
+  body?: Uint8Array | string | RequestBody;
+  /** How long the answer may take once everything was sent; absent: as usual. */
+  answerMs?: number;
   /** What a token must allow: `pull`, `pull,push`. */
   actions: string;
   /** Other scopes to ask a token for: of a repository that a blob is mounted from. */
@@ -51,6 +53,12 @@ interface RegistryRequest {
   capability: Capability;
   /** Endpoints that are not to be asked, by their base. */
   avoid?: ReadonlySet<string>;
+}
+
+/** A body that is read when the connection takes it, and can be read again. */
+export interface RequestBody {
+  /** `onChunk` is called for each piece: the connection is not stalled. */
+  open(onChunk: () => void): ReadableStream<Uint8Array>;
 }
 
 export interface RegistryReply {
@@ -81,12 +89,14 @@ export class TransientError extends Error {
 interface Init {
   method: string;
   headers: Record<string, string>;
-  body?: Uint8Array | string;
+  body?: Uint8Array | string | RequestBody;
+  answerMs?: number;
 }
 
 /** What fetch takes here beyond the standard. `proxy: false`: not even the one that the environment names. */
 interface FetchOptions extends Omit<RequestInit, "body"> {
-  body?: Uint8Array | string;
+  body?: Uint8Array | string | ReadableStream<Uint8Array>;
+  duplex?: "half";
   decompress: boolean;
   proxy: string | false;
   tls?: { rejectUnauthorized?: boolean; ca?: string[]; cert?: string; key?: string };
@@ -107,9 +117,17 @@ export function createTransport(deps: TransportDeps): Transport {
 
   async function send(url: URL, init: Init, trust: Trust, signal: AbortSignal): Promise<Response> {
     const headTimeout = new AbortController();
-    const timer = setTimeout(() => headTimeout.abort(), timeouts.headMs);
+    const { method, headers, body, answerMs = timeouts.headMs } = init;
+    let timer = setTimeout(() => headTimeout.abort(), answerMs);
+    // While a body goes out no answer is expected: what must not stand still is the body.
+    const onChunk = (): void => {
+      clearTimeout(timer);
+      timer = setTimeout(() => headTimeout.abort(), answerMs);
+    };
     const options: FetchOptions = {
-      ...init,
+      method,
+      headers,
+      ...bodyOf(body, onChunk),
       redirect: "manual",
       signal: AbortSignal.any([signal, headTimeout.signal]),
       // WHY: a blob's digest is of its bytes as sent; a Content-Encoding that a proxy adds must not be undone behind our back.
@@ -121,7 +139,7 @@ export function createTransport(deps: TransportDeps): Transport {
       return await deps.fetch(url, options as RequestInit);
     } catch (error) {
       signal.throwIfAborted();
-      const reason = headTimeout.signal.aborted ? `no answer in ${timeouts.headMs / 1000} s` : reasonOf(error);
+      const reason = headTimeout.signal.aborted ? `no answer in ${answerMs / 1000} s` : reasonOf(error);
       throw new TransientError(`${init.method} ${JSON.stringify(String(url))}: ${reason}`, null, { cause: error });
     } finally {
       clearTimeout(timer);
@@ -154,16 +172,23 @@ export function createTransport(deps: TransportDeps): Transport {
   ): Promise<Response> {
     const url = typeof request.path === "string" ? new URL(`${endpoint.base}/${request.path}`) : request.path;
     if (endpoint.namespace !== null) url.searchParams.set("ns", endpoint.namespace);
+    // A registry may lead an upload to another host, which its credentials are not for.
+    const isOwn = url.origin === new URL(endpoint.base).origin;
     const scopes = repository.path
       ? [`repository:${repository.path}:${request.actions}`, ...(request.extraScopes ?? [])]
       : [];
     // A mirror is another host: the user's credentials for the registry are not for it.
     const credentials = endpoint.isMirror ? null : repository.credentials;
     const ask = (authorization: string | null): Promise<Response> => {
-      const headers = { ...endpoint.headers, ...request.headers };
-      if (authorization !== null) headers.authorization = authorization;
-      const body = request.body === undefined ? {} : { body: request.body };
-      return sendFollowing(endpoint, url, { method: request.method, headers, ...body }, signal);
+      const headers: Record<string, string> = isOwn ? { ...endpoint.headers, ...request.headers } : request.headers;
+      const { method, body, answerMs } = request;
+      const init = {
+        method,
+        headers: authorization !== null && isOwn ? { ...headers, authorization } : headers,
+        ...(body === undefined ? {} : { body }),
+        ...(answerMs === undefined ? {} : { answerMs }),
+      };
+      return sendFollowing(endpoint, url, init, signal);
     };
     const authorizationFor = async (wanted: Challenge): Promise<string | null> => {
       if (wanted.scheme === "bearer")
@@ -173,7 +198,7 @@ export function createTransport(deps: TransportDeps): Transport {
     const key = [endpoint.base, ...scopes].join(" ");
     const known = challenges.get(key);
     const reply = await ask(known ? await authorizationFor(known) : null);
-    if (reply.status !== 401) return reply;
+    if (reply.status !== 401 || !isOwn) return reply;
     const offered = parseChallenges(reply.headers.get("www-authenticate") ?? "");
     const challenge =
       offered.find(({ scheme }) => scheme === "bearer") ?? offered.find(({ scheme }) => scheme === "basic");
@@ -229,6 +254,12 @@ export function createTransport(deps: TransportDeps): Transport {
 
 /** Challenges remembered: one for each endpoint and scope. */
 const CHALLENGES_KEPT = 1024;
+
+function bodyOf(body: Init["body"], onChunk: () => void): Pick<FetchOptions, "body" | "duplex"> {
+  if (body === undefined) return {};
+  if (typeof body === "string" || body instanceof Uint8Array) return { body };
+  return { body: body.open(onChunk), duplex: "half" };
+}
 
 function withoutSecrets(headers: Record<string, string>, endpoint: Endpoint): Record<string, string> {
   const kept = Object.entries(headers).filter(

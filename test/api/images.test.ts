@@ -205,6 +205,30 @@ describe("POST /images/create", () => {
   });
 });
 
+test("a push passes name, tag, platform and credentials on", async () => {
+  const asked: object[] = [];
+  const push: Images["push"] = async (request, progress) => {
+    asked.push(request);
+    progress({ status: "The push refers to repository [x]" });
+  };
+  const login = Buffer.from(JSON.stringify({ username: "u", password: "p" })).toString("base64url");
+  const query = 'tag=1&platform={"os":"linux","architecture":"arm64"}';
+  const reply = await api({ push }).call("POST", `/images/reg.example.com:5000/a/b/push?${query}`, {
+    headers: { "X-Registry-Auth": login },
+  });
+  expect(reply.lines).toEqual([{ status: "The push refers to repository [x]" }]);
+  await api({ push }).call("POST", "/v1.45/images/a/push?platform=ignored");
+  expect(asked).toEqual([
+    {
+      image: "reg.example.com:5000/a/b",
+      tag: "1",
+      platform: "linux/arm64",
+      credentials: { username: "u", password: "p", identityToken: "", registryToken: "" },
+    },
+    { image: "a", tag: "", platform: "", credentials: null },
+  ]);
+});
+
 test("save answers a tar of all names that repeat, and 404 before any byte", async () => {
   let asked: unknown;
   const save: Images["save"] = async (names, options) => {
@@ -257,7 +281,6 @@ test("remove passes force and noprune, and a conflict is a 409", async () => {
 });
 
 test.each([
-  ["POST", "/images/busybox/push", 501],
   ["GET", "/images/search?term=x", 501],
   ["GET", "/images/busybox/attestations", 501],
   ["GET", "/v1.54/images/busybox/attestations", 404],

@@ -26,7 +26,7 @@ async function ask(method: string, path: string, body?: unknown): Promise<Answer
   const response = await berth.request(method, path, { body });
   const text = await response.text();
   const type = response.headers.get("content-type") ?? "";
-  const isDocument = type === "application/json" && text !== "" && !/^[^?]*\/events(\?|$)/.test(path);
+  const isDocument = type === "application/json" && text !== "" && !/^[^?]*\/(events|push)(\?|$)/.test(path);
   return { status: response.status, type, text, body: isDocument ? JSON.parse(text) : undefined };
 }
 

@@ -126,7 +126,9 @@ async function read(response: Response): Promise<ApiReply> {
 function hold(method: string, path: string, reply: ApiReply): void {
   const [, version = "1.55", bare = ""] = /^(?:\/v(1\.\d+))?([^?]*)/.exec(path) ?? [];
   const pattern = patternOf(method, decodeURIComponent(bare));
-  const isStream = reply.lines.length > 1 || (reply.status === 200 && /^\/(images\/(create|load)|events)/.test(bare));
+  const isStream =
+    reply.lines.length > 1 ||
+    (reply.status === 200 && /^(\/v[\d.]+)?\/(images\/(create|load|.+\/push)|events)/.test(bare));
   if (pattern === null || isStream) return;
   if (reply.headers.get("content-type")?.startsWith("application/json") === false) return;
   checkReply({ method, pattern, status: reply.status, body: reply.body, version });

@@ -67,6 +67,7 @@ export function fakeImages(records: ImageRecord[]): Images {
       return [...image.tags.map((tag) => ({ Untagged: tag })), { Deleted: image.id }];
     },
     prune: async () => ({ deleted: [], spaceReclaimed: 0 }),
+    push: async ({ image }, progress) => progress({ status: `The push refers to repository [${image}]` }),
     import: async (_request, progress) => progress({ status: `sha256:${"1d".repeat(32)}` }),
     async pull({ image, tag }, progress) {
       const name = tag.includes(":") ? `${image}@${tag}` : `${image}:${tag}`;

@@ -58,6 +58,7 @@ export async function openImageRoom(dataRoot = mkdtempSync(`${tmpdir()}/berth-im
     store,
     now,
     pull: () => Promise.reject(notImplemented("no registry here")),
+    push: () => Promise.reject(notImplemented("no registry here")),
     events: { publish: (_type, action, actorID, attributes) => void events.push({ action, actorID, attributes }) },
     usedBy: () => room.uses,
     host: hostPlatform(process.arch),

@@ -81,7 +81,7 @@ export function problemsIn(exchanges: readonly Exchange[]): string[] {
     const pattern = patternOf(method, path);
     // The head of a wait is flushed at once; a client that leaves before the end never sees a body.
     if (path.endsWith("/wait") && body === "") return [];
-    if (pattern === null || /^\/(events|images\/(create|load)|build)$/.test(path)) return [];
+    if (pattern === null || /^\/(events|images\/(create|load|.+\/push)|build)$/.test(path)) return [];
     const document = body === "" ? undefined : JSON.parse(body);
     const reply = { method, pattern, status, body: document, version: version || "1.55" };
     return problemsOf(reply).map((problem) => `${method} ${path} ${status}: ${problem}`);

@@ -1,4 +1,4 @@
-// A registry in memory, on loopback, for pull tests: it can ask for credentials, break connections, stall, lie about sizes
+// A registry in memory, on loopback, for pull and push tests: it can ask for credentials, break connections, stall, lie about sizes
 // and digests, and count what it was asked for. Real registries are Debian's docker-registry, in the e2e tests.
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -16,10 +16,25 @@ export interface Fault {
   times: number;
 }
 
+/** What the next PATCH of an upload runs into; each strikes once. */
+export type UploadFault =
+  | { kind: "cut"; afterBytes: number }
+  | { kind: "status"; status: number; retryAfter?: string }
+  /** The upload is forgotten. */
+  | { kind: "lost" };
+
 export class TestRegistry implements AsyncDisposable {
   readonly requests: string[] = [];
   readonly faults: Fault[] = [];
+  readonly uploadFaults: UploadFault[] = [];
+  /** Scopes that tokens were asked for. */
+  readonly scopes: string[] = [];
   auth: Auth = { kind: "none" };
+  /** Users may read, but not write. */
+  isReadOnly = false;
+  /** Which repositories have a blob: mounts are allowed from these alone. */
+  readonly repositories = new Map<string, Set<string>>();
+  #uploads = new Map<string, Buffer>();
   ignoresRanges = false;
   #blobs = new Map<string, Uint8Array>();
   #manifests = new Map<string, { mediaType: string; bytes: Uint8Array }>();
@@ -92,8 +107,13 @@ export class TestRegistry implements AsyncDisposable {
     if (url.pathname === "/token") return this.#token(request, url, response);
     if (!this.#isAllowed(request, response)) return;
     const manifest = /^\/v2\/(.+)\/manifests\/(.+)$/.exec(url.pathname);
+    if (manifest && request.method === "PUT")
+      return void this.#putManifest(manifest[1] ?? "", manifest[2] ?? "", request, response);
     if (manifest) return this.#manifest(`${manifest[1]}:${manifest[2]}`, response);
+    const upload = /^\/v2\/(.+)\/blobs\/uploads\/(.*)$/.exec(url.pathname);
+    if (upload) return void this.#upload(upload[1] ?? "", upload[2] ?? "", url, request, response);
     const blob = /^\/v2\/(.+)\/blobs\/(sha256:[0-9a-f]+)$/.exec(url.pathname);
+    if (blob && request.method === "HEAD") return this.#exists(blob[1] ?? "", blob[2] ?? "", response);
     if (blob) return this.#blob(blob[2] ?? "", request, response);
     const tags = /^\/v2\/(.+)\/tags\/list$/.exec(url.pathname);
     if (tags) {
@@ -121,6 +141,7 @@ export class TestRegistry implements AsyncDisposable {
 
   #token(request: IncomingMessage, url: URL, response: ServerResponse): void {
     if (this.auth.kind !== "bearer") return json(response, 404, {});
+    this.scopes.push(url.searchParams.getAll("scope").join(" "));
     const isKnown = request.headers.authorization === basic(this.auth) && url.searchParams.get("service") === "test";
     if (isKnown) json(response, 200, { token: "good-token", expires_in: 300 });
     else json(response, 401, { errors: [{ code: "UNAUTHORIZED", message: "incorrect username or password" }] });
@@ -135,6 +156,92 @@ export class TestRegistry implements AsyncDisposable {
       "content-length": found.bytes.length,
     });
     response.end(found.bytes);
+  }
+
+  #exists(repository: string, digest: string, response: ServerResponse): void {
+    const bytes = this.repositories.get(repository)?.has(digest) ? this.#blobs.get(digest) : undefined;
+    response.writeHead(bytes === undefined ? 404 : 200, { "content-length": bytes?.length ?? 0 });
+    response.end();
+  }
+
+  /** What of an upload has arrived when its connection breaks is kept, as registries do. */
+  async #upload(
+    repository: string,
+    id: string,
+    url: URL,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    if (this.isReadOnly)
+      return json(response, 403, {
+        errors: [{ code: "DENIED", message: "requested access to the resource is denied" }],
+      });
+    if (request.method === "POST") {
+      const [mount, from] = [url.searchParams.get("mount") ?? "", url.searchParams.get("from") ?? ""];
+      if (this.repositories.get(from)?.has(mount)) {
+        this.#own(repository, mount);
+        return reply(response, 201, {});
+      }
+      const fresh = String(this.#uploads.size + 1);
+      this.#uploads.set(fresh, Buffer.alloc(0));
+      return reply(response, 202, { location: `/v2/${repository}/blobs/uploads/${fresh}` });
+    }
+    const location = `http://${this.host}/v2/${repository}/blobs/uploads/${id}`;
+    const fault = request.method === "PATCH" ? this.uploadFaults.shift() : undefined;
+    if (fault?.kind === "lost") this.#uploads.delete(id);
+    const got = this.#uploads.get(id);
+    if (got === undefined) {
+      request.resume();
+      return json(response, 404, {
+        errors: [{ code: "BLOB_UPLOAD_UNKNOWN", message: "blob upload unknown to registry" }],
+      });
+    }
+    if (request.method === "GET") return reply(response, 204, { location, range: `0-${Math.max(got.length - 1, 0)}` });
+    if (fault?.kind === "status") {
+      request.resume();
+      if (fault.retryAfter) response.setHeader("retry-after", fault.retryAfter);
+      return json(response, fault.status, { errors: [{ code: "TOOMANYREQUESTS", message: "slow down" }] });
+    }
+    const start = /^(\d+)-/.exec(request.headers["content-range"] ?? "")?.[1];
+    if (Number(start ?? 0) !== (request.method === "PATCH" ? got.length : 0)) return json(response, 416, {});
+    const bytes: Buffer[] = [got];
+    let count = 0;
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      bytes.push(chunk);
+      count += chunk.length;
+      if (fault?.kind !== "cut" || count < fault.afterBytes) continue;
+      this.#uploads.set(id, Buffer.concat(bytes));
+      request.destroy();
+      return;
+    }
+    const whole = Buffer.concat(bytes);
+    this.#uploads.set(id, whole);
+    if (request.method === "PATCH") return reply(response, 202, { location, range: `0-${whole.length - 1}` });
+    const digest = url.searchParams.get("digest") ?? "";
+    if (digestOf(whole) !== digest)
+      return json(response, 400, {
+        errors: [{ code: "DIGEST_INVALID", message: "provided digest did not match uploaded content" }],
+      });
+    this.#blobs.set(digest, whole);
+    this.#own(repository, digest);
+    reply(response, 201, { "docker-content-digest": digest });
+  }
+
+  #own(repository: string, digest: string): void {
+    this.repositories.set(repository, new Set([...(this.repositories.get(repository) ?? []), digest]));
+  }
+
+  async #putManifest(
+    repository: string,
+    tag: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const bytes = Buffer.concat(await Array.fromAsync(request as AsyncIterable<Buffer>));
+    const digest = digestOf(bytes);
+    const mediaType = request.headers["content-type"] ?? "";
+    for (const name of [tag, digest]) this.#manifests.set(`${repository}:${name}`, { mediaType, bytes });
+    reply(response, 201, { "docker-content-digest": digest });
   }
 
   #blob(digest: string, request: IncomingMessage, response: ServerResponse): void {
@@ -166,6 +273,11 @@ export class TestRegistry implements AsyncDisposable {
 
 const basic = (auth: { username: string; password: string }): string =>
   `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString("base64")}`;
+
+function reply(response: ServerResponse, status: number, headers: Record<string, string>): void {
+  response.writeHead(status, { "content-length": 0, ...headers });
+  response.end();
+}
 
 function json(response: ServerResponse, status: number, body: unknown): void {
   const bytes = JSON.stringify(body);
