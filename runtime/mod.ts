@@ -26,6 +26,8 @@ export { createWallClock } from "./sys/clock.ts";
 export type { Fd } from "./sys/fd.ts";
 export { type FileLock, lockFile, sendUnixDatagram, setCloseOnExec } from "./host.ts";
 export * from "./net/mod.ts";
+export { createDNSPlane, type DNSPlane, RESOLVER_ADDRESS } from "./dns/plane.ts";
+export type { NameSource, UpstreamServer } from "./dns/resolver.ts";
 export { type Compression, decompress, detectCompression, MAGIC_BYTES, peek } from "./layer/compression.ts";
 export { CAPABILITIES } from "./launch/privileges.ts";
 export { defaultSeccompProfile } from "./launch/seccomp_default.ts";

@@ -9,6 +9,7 @@ import {
   canOverlay,
   copyUp,
   createCopySnapshotter,
+  createDNSPlane,
   createLayerPool,
   createLogs,
   createOverlaySnapshotter,
@@ -204,9 +205,15 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
         .filter(({ record }) => record.mounts.some((mount) => mount.name === name))
         .map((live) => live.id),
   });
+  const dns = createDNSPlane({
+    random,
+    onError: (error) => log.error("a container's resolver has failed", { error }),
+  });
+  undo.defer(() => dns.close());
   const networks = createNetworks({
     store: networkStore(db),
     host: openHostNetwork(),
+    dns,
     events,
     config,
     containers: () => containers,

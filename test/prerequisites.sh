@@ -11,6 +11,7 @@ need /bin/busybox busybox-static
 need curl curl
 need tmux tmux
 need socat socat
+need dig bind9-dnsutils
 need skopeo skopeo
 need bsdtar libarchive-tools
 need setcap libcap2-bin
@@ -20,6 +21,7 @@ need docker-registry docker-registry
 need crun crun
 need runc runc
 need cc gcc
+need musl-gcc musl-tools
 need objdump binutils
 need node nodejs
 need openssl openssl

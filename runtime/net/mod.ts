@@ -55,6 +55,9 @@ export interface HostNetwork extends Disposable {
   /** Subnets that the host's main routing table leads to, with the name of the interface. No default routes. */
   routedSubnets(): { subnet: Subnet; interfaceName: string }[];
 
+  /** Index of a link of the host; 0: there is none of that name. */
+  interfaceIndex(name: string): number;
+
   /** Makes our table say this, in one transaction. */
   applyFirewall(table: string, state: FirewallState): void;
   /** Makes the administrator's table, unless it is there. */
@@ -116,6 +119,7 @@ export function openHostNetwork(): HostNetwork {
             : [{ subnet: destination, interfaceName: names.get(linkIndex) ?? "" }],
         );
     },
+    interfaceIndex: (name) => routes.link(name)?.index ?? 0,
     applyFirewall: (table, state) => filter().replaceTable(firewallTable(table, state)),
     ensureUserTable: (table) => void filter().createTable(userTable(table)),
     removeFirewall: (table) => filter().removeTable(table),

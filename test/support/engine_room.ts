@@ -314,6 +314,7 @@ function networking(story: string[]): ContainerNetworking {
     }),
     leave: async (_record: ContainerRecord) => void story.push("networks left"),
     regain: async () => void story.push("networks regained"),
+    renamed: () => {},
   };
 }
 

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { openHostNetwork, parseAddress } from "../../runtime/mod.ts";
+import { createDNSPlane, openHostNetwork, parseAddress } from "../../runtime/mod.ts";
 import { addressBytes } from "../../runtime/net/address.ts";
 import { boundSocketIn, createNetns } from "../../runtime/program/batch.ts";
 import type { Fd } from "../../runtime/sys/fd.ts";
@@ -69,6 +69,10 @@ export class NetworkRoom implements AsyncDisposable {
     const { config } = parseCommandLine({ argv0: "berth", args: this.args, env: {}, readFile: () => null });
     const opened = await openDb(`file:${this.root}/berth.db`);
     const host = openHostNetwork();
+    const dns = createDNSPlane({
+      random: randomBytes,
+      onError: (error) => this.lines.push(`level=error msg="resolver" error=${String(error)}`),
+    });
     const now = () => new Date();
     const abort = new AbortController();
     const events = createEvents({ now });
@@ -79,6 +83,7 @@ export class NetworkRoom implements AsyncDisposable {
     this.#service = createNetworks({
       store: networkStore(opened.db),
       host,
+      dns,
       events,
       config: () => config,
       containers: () => this.#containers(),
@@ -96,6 +101,7 @@ export class NetworkRoom implements AsyncDisposable {
     });
     this.#close = () => {
       abort.abort();
+      dns.close();
       host[Symbol.dispose]();
       opened[Symbol.dispose]();
     };

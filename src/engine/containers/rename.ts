@@ -16,6 +16,7 @@ export async function rename(deps: ContainersDeps, nameOrID: string, newName: st
     dnsNames: endpoint.dnsNames.map((known) => (known === oldName ? name : known)),
   }));
   await deps.machine.edit(live, { name, endpoints });
+  deps.networking.renamed(live.record);
   reserved.keep();
   // COMPAT: with the slash here, and without in the name attribute.
   deps.machine.announce(live, { action: "rename", attributes: { oldName: `/${oldName}` } });

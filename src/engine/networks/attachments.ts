@@ -34,6 +34,8 @@ export interface Attachment {
   portsNetworkID: string;
   /** Told to event listeners as connected, so also as disconnected at the end. */
   announced: NetworkRecord[];
+  /** Its names at 127.0.0.11; null: it has none, being on the default bridge alone. */
+  resolver: Disposable | null;
 }
 
 /** Takes one address of a family: the wanted one, or the next free one. Throws Docker's words. */

@@ -9,9 +9,11 @@ import type { NetworkRecord } from "../mod.ts";
 import { type Attachment, gatewayEndpoint, type LiveNetwork, publishedPorts, releaseAddresses } from "./attachments.ts";
 import { ownEntries } from "./container_files.ts";
 import { connectFaults, emptyEndpoint, networkMode } from "./endpoint.ts";
-import { changeHosts, filePaths, readText } from "./files.ts";
+import { changeHosts, filePaths, readText, rewriteResolvConf } from "./files.ts";
+import { needsResolver } from "./names.ts";
+import { plugEndpoint, takeEndpoint, takePorts } from "./plugging.ts";
 import { invalidLines } from "./predefined.ts";
-import { networkAttributes, plugEndpoint, type SandboxDeps, takeEndpoint, takePorts } from "./sandbox.ts";
+import { networkAttributes, type SandboxDeps } from "./sandbox.ts";
 
 /** What of a container's record a change of its networks changes. */
 interface NetworkPatch {
@@ -32,6 +34,8 @@ export interface ConnectDeps extends SandboxDeps {
   containers(): NetworkContainers;
   /** Where a container's hosts file lies. */
   filesDir(containerID: string): string;
+  /** The text of its resolv.conf once it has a resolver of its own. */
+  resolverConf(record: ContainerRecord, endpoints: readonly EndpointRecord[]): string;
 }
 
 export async function connect(
@@ -106,6 +110,7 @@ async function connectRunning(
     if (endpoint === undefined) throw internal("the new endpoint is gone");
     plugEndpoint(deps, attachment, endpoint, netns);
     isPlugged = true;
+    startResolver(deps, record, attachment, netns);
     if (attachment.ports.length === 0) takePorts(deps, attachment, record);
     if (attachment.ports.length > 0) await deps.rules.sync();
     await changeHostsFile(deps, record, { add: [endpoint.record], remove: [] });
@@ -115,6 +120,14 @@ async function connectRunning(
   }
   attachment.announced.push(network.record);
   deps.events.publish("network", "connect", network.record.id, networkAttributes(network.record, record.id));
+}
+
+/** With its first user-defined network a container gets names to ask for. It keeps the resolver when it leaves them all. */
+function startResolver(deps: ConnectDeps, record: ContainerRecord, attachment: Attachment, netns: Fd): void {
+  if (attachment.resolver !== null || !needsResolver(attachment)) return;
+  deps.resolvers.serve(attachment, record, netns);
+  const endpoints = attachment.endpoints.map((endpoint) => endpoint.record);
+  rewriteResolvConf(deps.filesDir(record.id), deps.resolverConf(record, endpoints));
 }
 
 /** `plugged`: the sandbox, when the interface in it is ours: another of that name may be the container's own. */

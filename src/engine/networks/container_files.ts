@@ -10,20 +10,22 @@ import {
   hostsText,
   hostsWith,
   parseExtraHost,
-  parseResolvConf,
-  PUBLIC_SERVERS,
-  PUBLIC_SERVERS_V6,
   readText,
-  resolvConfText,
   type SandboxFiles,
   writeFiles,
 } from "./files.ts";
+import {
+  type HostResolvConf,
+  type HostResolvPaths,
+  parseResolvConf,
+  PUBLIC_SERVERS,
+  PUBLIC_SERVERS_V6,
+  resolvConfText,
+  type ResolvConfRules,
+} from "./resolv_conf.ts";
 
-export interface HostFiles {
+export interface HostFiles extends HostResolvPaths {
   hosts: string;
-  resolvConf: string;
-  /** Where systemd-resolved keeps the real servers, when resolv.conf names only its own stub. */
-  resolvedConf: string;
 }
 
 export const HOST_FILES: HostFiles = {
@@ -35,6 +37,7 @@ export const HOST_FILES: HostFiles = {
 export interface ContainerFilesDeps {
   config(): Config;
   hostFiles: HostFiles;
+  hostResolvConf(): HostResolvConf;
   linkHosts(record: ContainerRecord): HostsEntry[];
   /** What `host-gateway` stands for; "" when there is no default bridge. */
   hostGateway(): string;
@@ -45,10 +48,11 @@ export function writeContainerFiles(
   record: ContainerRecord,
   endpoints: readonly EndpointRecord[],
   directory: string,
+  hasResolver: boolean,
 ): SandboxFiles {
   const isHost = networkMode(record.hostConfig.NetworkMode).kind === "host";
   const hostHosts = isHost ? readText(deps.hostFiles.hosts) : null;
-  const resolvConf = resolvConfOf(deps, record, endpoints, isHost);
+  const resolvConf = resolvConfOf(deps, record, endpoints, hasResolver);
   const asked = record.hostConfig.ExtraHosts.map((text): HostsEntry => {
     const { name, address } = parseExtraHost(text);
     return { names: name, address: address === HOST_GATEWAY ? requireGateway(deps) : address };
@@ -74,30 +78,35 @@ export function ownEntries(record: ContainerRecord, endpoints: readonly Endpoint
     .map((address) => ({ address, names }));
 }
 
-const RESOLVED_STUB = "127.0.0.53";
+/** What a container asks for, or else the daemon: one answer for its file and for its resolver. */
+export function dnsSettings(
+  { dns, dnsSearch, dnsOptions }: Pick<Config, "dns" | "dnsSearch" | "dnsOptions">,
+  { hostConfig }: Pick<ContainerRecord, "hostConfig">,
+): Pick<ResolvConfRules, "dns" | "dnsSearch" | "dnsOptions"> {
+  const orDefault = (own: readonly string[], daemon: readonly string[]) => (own.length > 0 ? own : daemon);
+  return {
+    dns: orDefault(hostConfig.Dns, dns),
+    dnsSearch: orDefault(hostConfig.DnsSearch, dnsSearch),
+    dnsOptions: orDefault(hostConfig.DnsOptions, dnsOptions),
+  };
+}
 
-function resolvConfOf(
+export function resolvConfOf(
   deps: ContainerFilesDeps,
   record: ContainerRecord,
   endpoints: readonly EndpointRecord[],
-  isHost: boolean,
+  isInternal: boolean,
 ): string {
-  const { hostConfig } = record;
-  const config = deps.config();
-  const orDefault = (own: readonly string[], daemon: readonly string[]) => (own.length > 0 ? own : daemon);
-  const rules = {
-    dns: orDefault(hostConfig.Dns, config.dns),
-    dnsSearch: orDefault(hostConfig.DnsSearch, config.dnsSearch),
-    dnsOptions: orDefault(hostConfig.DnsOptions, config.dnsOptions),
-  };
-  const text = readText(deps.hostFiles.resolvConf) ?? "";
-  if (isHost && Object.values(rules).every((list) => list.length === 0)) return text;
-  let host = parseResolvConf(text);
-  if (!isHost && host.servers.length === 1 && host.servers[0] === RESOLVED_STUB) {
-    const real = readText(deps.hostFiles.resolvedConf);
-    if (real !== null) host = parseResolvConf(real);
-  }
+  const isHost = networkMode(record.hostConfig.NetworkMode).kind === "host";
+  const settings = dnsSettings(deps.config(), record);
   const hasIPv6 = endpoints.some(({ ip6Address }) => ip6Address !== "");
   const fallback = isHost || endpoints.length === 0 ? [] : [...PUBLIC_SERVERS, ...(hasIPv6 ? PUBLIC_SERVERS_V6 : [])];
-  return resolvConfText(host, { ...rules, dropsLoopback: !isHost, hasIPv6, fallback });
+  if (!isHost) {
+    return resolvConfText(deps.hostResolvConf(), { ...settings, isInternal, dropsLoopback: true, hasIPv6, fallback });
+  }
+  const { resolvConf: path } = deps.hostFiles;
+  const text = readText(path) ?? "";
+  if (Object.values(settings).every((list) => list.length === 0)) return text;
+  const rules = { ...settings, isInternal: false, dropsLoopback: false, hasIPv6, fallback };
+  return resolvConfText({ path, conf: parseResolvConf(text) }, rules);
 }

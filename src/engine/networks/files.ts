@@ -1,9 +1,9 @@
-// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container: their text, and how they are written. The three are
-// bind-mounted, so a change while the container runs is written into the same file, never renamed over it.
+// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container: how they are written, and the text of the first. The three
+// are bind-mounted, so a change while the container runs is written into the same file, never renamed over it.
 import { createHash } from "node:crypto";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { isLoopback, parseAddress } from "../../../runtime/mod.ts";
+import { parseAddress } from "../../../runtime/mod.ts";
 import { invalid } from "../../errors.ts";
 
 export interface SandboxFiles {
@@ -27,6 +27,11 @@ export function siblingPaths(directory: string, id: string): SandboxFiles {
 }
 
 const FILE_MODE = 0o644;
+
+/** The same file again, changed while the container runs; one that it has edited is left as it is. */
+export function rewriteResolvConf(directory: string, text: string): void {
+  writeResolvConf(filePaths(directory).resolvConf, text);
+}
 
 /**
  * Writes all three. A resolv.conf that somebody in the container has edited is left as it is.
@@ -125,61 +130,4 @@ export function changeHosts(
 /** `h1`, or with a domain `h1.d1 h1`. */
 export function hostNames(hostname: string, domain: string): string {
   return domain === "" ? hostname : `${hostname}.${domain} ${hostname}`;
-}
-
-export interface ResolvConf {
-  servers: string[];
-  search: string[];
-  options: string[];
-}
-
-/** resolv.conf(5): what it does not know is passed over; the last `search` or `domain` counts. */
-export function parseResolvConf(text: string): ResolvConf {
-  const conf: ResolvConf = { servers: [], search: [], options: [] };
-  for (const line of text.split("\n")) {
-    const [key, ...words] = line
-      .replace(/[#;].*$/, "")
-      .trim()
-      .split(/\s+/);
-    if (key === "nameserver" && words[0] !== undefined) conf.servers.push(words[0]);
-    else if (key === "search" || key === "domain") conf.search = words;
-    else if (key === "options") conf.options.push(...words);
-  }
-  return conf;
-}
-
-export interface ResolvConfRules {
-  /** From the container or, where that says nothing, from the daemon; empty: the host's. */
-  dns: readonly string[];
-  dnsSearch: readonly string[];
-  dnsOptions: readonly string[];
-  /** Servers on the host's loopback cannot be reached from the container's. */
-  dropsLoopback: boolean;
-  hasIPv6: boolean;
-  /** Used when none is left; empty: then there is none. */
-  fallback: readonly string[];
-}
-
-/** COMPAT: what Docker writes when the host's own servers are all on its loopback. */
-export const PUBLIC_SERVERS = ["8.8.8.8", "8.8.4.4"] as const;
-export const PUBLIC_SERVERS_V6 = ["2001:4860:4860::8888", "2001:4860:4860::8844"] as const;
-
-export function resolvConfText(host: ResolvConf, rules: ResolvConfRules): string {
-  const usable = rules.dns.length > 0 ? rules.dns : host.servers.filter((server) => canReach(server, rules));
-  const servers = usable.length > 0 ? usable : rules.fallback;
-  const search = rules.dnsSearch.length > 0 ? rules.dnsSearch.filter((domain) => domain !== ".") : host.search;
-  const options = rules.dnsOptions.length > 0 ? rules.dnsOptions : host.options;
-  const lines = servers.map((server) => `nameserver ${server}`);
-  if (search.length > 0) lines.push(`search ${search.join(" ")}`);
-  if (options.length > 0) lines.push(`options ${options.join(" ")}`);
-  return lines.map((line) => `${line}\n`).join("");
-}
-
-function canReach(server: string, rules: ResolvConfRules): boolean {
-  // A zone (`fe80::1%eth0`) names an interface of the host.
-  if (server.includes("%")) return !rules.dropsLoopback;
-  const address = parseAddress(server);
-  if (address === null) return false;
-  if (rules.dropsLoopback && isLoopback(address)) return false;
-  return address.family === 4 || rules.hasIPv6 || !rules.dropsLoopback;
 }

@@ -25,6 +25,8 @@ export interface ContainerNetworking {
   leave(record: ContainerRecord): Promise<void>;
   /** For a container that still runs after a restart of the daemon: takes its addresses and ports again. */
   regain(record: ContainerRecord, pid: number): Promise<void>;
+  /** A running container answers to its new name from now on. */
+  renamed(record: ContainerRecord): void;
 }
 
 export interface Joined extends AsyncDisposable {

@@ -3,7 +3,7 @@
 //
 //   networks.ts   the service           boot.ts       bridges and settings at start        sandbox.ts  join and leave
 //   new_network   request to record     attachments   what is on what now, and the rules    connect.ts  while running
-import type { HostNetwork } from "../../../runtime/mod.ts";
+import type { DNSPlane, HostNetwork } from "../../../runtime/mod.ts";
 import type { Config } from "../../config.ts";
 import type { NetworkStore } from "../../db/networks.ts";
 import { forbidden, notFound } from "../../errors.ts";
@@ -17,7 +17,7 @@ import { type Attachment, firewallState, type LiveNetwork } from "./attachments.
 import { type BootDeps, bringUp, enableForwarding, loadRecords, pools, routedElsewhere } from "./boot.ts";
 import { bridgeOptions } from "./bridge_options.ts";
 import { connect, type ConnectDeps, disconnect, type NetworkContainers } from "./connect.ts";
-import { type HostFiles, writeContainerFiles } from "./container_files.ts";
+import { type HostFiles, resolvConfOf, writeContainerFiles } from "./container_files.ts";
 import type { HostsEntry } from "./files.ts";
 import { NO_SETTINGS } from "./endpoint.ts";
 import type { ContainerNetworking } from "./networking.ts";
@@ -25,12 +25,15 @@ import { filterNetworks, findNetworkRecord } from "./lookup.ts";
 import { newNetwork } from "./new_network.ts";
 import { createPorts } from "./ports.ts";
 import { isPredefined } from "./predefined.ts";
+import { createHostResolvConf } from "./resolv_conf.ts";
+import { createResolvers } from "./resolvers.ts";
 import { createRules, tableName, userTableName } from "./rules.ts";
 import { attachAgain, createSandboxes } from "./sandbox.ts";
 
 export interface NetworksDeps {
   store: NetworkStore;
   host: HostNetwork;
+  dns: DNSPlane;
   events: Events;
   config(): Config;
   /** Built later than the networks, and asked only once requests come in. */
@@ -85,9 +88,11 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
     for (const network of live.values()) if (network.record.name === name) return network;
     return null;
   };
+  const hostResolvConf = createHostResolvConf(deps.hostFiles);
   const files = {
     config: () => deps.config(),
     hostFiles: deps.hostFiles,
+    hostResolvConf,
     linkHosts: (record: ContainerRecord) => deps.linkHosts(record),
     hostGateway: () => byName("bridge")?.record.ipam.config[0]?.gateway ?? "",
   };
@@ -97,9 +102,19 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
     config: () => ({ ...deps.config(), managesFirewall: isFiltering }),
     ports,
     rules,
+    resolvers: createResolvers({
+      plane: deps.dns,
+      attachments,
+      config: () => deps.config(),
+      hostResolvConf,
+      interfaceIndex: (name) => host.interfaceIndex(name),
+      log,
+    }),
     attachments,
     findNetwork: (nameOrID) => live.get(nameOrID) ?? byName(nameOrID),
-    writeFiles: (record, endpoints, filesDir) => writeContainerFiles(files, record, endpoints, filesDir),
+    writeFiles: (record, endpoints, filesDir, hasResolver) =>
+      writeContainerFiles(files, record, endpoints, filesDir, hasResolver),
+    resolverConf: (record, endpoints) => resolvConfOf(files, record, endpoints, true),
   };
 
   return {
@@ -129,7 +144,10 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
       }
     },
     stop(removeAll) {
-      for (const attachment of attachments.values()) ports.release(attachment.ports);
+      for (const attachment of attachments.values()) {
+        ports.release(attachment.ports);
+        attachment.resolver?.[Symbol.dispose]();
+      }
       attachments.clear();
       if (removeAll) removeEverything();
       return Promise.resolve();

@@ -1,40 +1,27 @@
 // Joining containers to networks: one sandbox for each that has a network of its own. Acquire in order; what fails undoes
 // in reverse. See networking.ts for the contract.
-import {
-  type Address,
-  type Fd,
-  formatAddress,
-  type HostNetwork,
-  localMAC,
-  parseAddress,
-  SyscallError,
-} from "../../../runtime/mod.ts";
+import { type Fd, type HostNetwork, parseAddress } from "../../../runtime/mod.ts";
 import type { Config } from "../../config.ts";
 import { conflict, EngineError, internal, notFound } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { ContainerRecord, EndpointRecord } from "../containers/container.ts";
-import { newID, type RandomBytes } from "../ids.ts";
+import type { RandomBytes } from "../ids.ts";
 import type { Events, NetworkRecord } from "../mod.ts";
-import {
-  type Attachment,
-  gatewayEndpoint,
-  isNATable,
-  type LiveNetwork,
-  portTarget,
-  publishedPorts,
-  releaseAddresses,
-  takeAddress,
-} from "./attachments.ts";
-import { dnsNames, networkMode, planEndpoints } from "./endpoint.ts";
+import { type Attachment, gatewayEndpoint, type LiveNetwork, publishedPorts, releaseAddresses } from "./attachments.ts";
+import { networkMode, planEndpoints } from "./endpoint.ts";
 import { type SandboxFiles, siblingPaths } from "./files.ts";
+import { needsResolver } from "./names.ts";
 import type { ContainerNetworking, Joined } from "./networking.ts";
-import { parsePortRequests, type Ports } from "./ports.ts";
+import { plugEndpoint, serveByProxy, takeEndpoint, takePorts } from "./plugging.ts";
+import type { Ports } from "./ports.ts";
+import type { Resolvers } from "./resolvers.ts";
 import type { Rules } from "./rules.ts";
 
 export interface SandboxDeps {
   host: HostNetwork;
   ports: Ports;
   rules: Rules;
+  resolvers: Resolvers;
   events: Events;
   config(): Config;
   random: RandomBytes;
@@ -43,7 +30,12 @@ export interface SandboxDeps {
   /** By ID, then by name; null: there is none (any more). */
   findNetwork(nameOrID: string): LiveNetwork | null;
   /** Writes hosts, hostname and resolv.conf of a container and answers where they lie. */
-  writeFiles(record: ContainerRecord, endpoints: readonly EndpointRecord[], filesDir: string): SandboxFiles;
+  writeFiles(
+    record: ContainerRecord,
+    endpoints: readonly EndpointRecord[],
+    filesDir: string,
+    hasResolver: boolean,
+  ): SandboxFiles;
 }
 
 export function createSandboxes(deps: SandboxDeps): ContainerNetworking {
@@ -62,6 +54,15 @@ export function createSandboxes(deps: SandboxDeps): ContainerNetworking {
     leave: (record) => leave(deps, record.id),
     async regain(record) {
       if (attachAgain(deps, record)) await deps.rules.sync();
+    },
+    renamed(record) {
+      const attachment = deps.attachments.get(record.id);
+      if (attachment === undefined) return;
+      attachment.containerName = record.name;
+      for (const { record: held } of attachment.endpoints) {
+        held.dnsNames =
+          record.endpoints.find(({ networkID }) => networkID === held.networkID)?.dnsNames ?? held.dnsNames;
+      }
     },
   };
 }
@@ -93,7 +94,7 @@ async function join(
     return joined(deps, record, { netns: donorSandbox(deps, donor), endpoints: [], files, attachment: null });
   }
   if (mode.kind !== "network" || record.config.NetworkDisabled) {
-    const files = deps.writeFiles(record, [], filesDir);
+    const files = deps.writeFiles(record, [], filesDir, false);
     const netns = mode.kind === "host" ? null : deps.host.createSandbox();
     return joined(deps, record, { netns, endpoints: [], files, attachment: attachShared(deps, record) });
   }
@@ -102,9 +103,11 @@ async function join(
   const attachment = takeEndpoints(deps, record);
   const endpoints = attachment.endpoints.map((endpoint) => endpoint.record);
   takePorts(deps, attachment, record);
-  const files = deps.writeFiles(record, endpoints, filesDir);
+  const hasResolver = needsResolver(attachment);
+  const files = deps.writeFiles(record, endpoints, filesDir, hasResolver);
   const netns = undo.use(deps.host.createSandbox());
   for (const endpoint of attachment.endpoints) plugEndpoint(deps, attachment, endpoint, netns);
+  if (hasResolver) deps.resolvers.serve(attachment, record, netns);
   if (attachment.ports.length > 0) await deps.rules.sync();
   for (const { network } of attachment.endpoints) announce(deps, attachment, network.record);
   undo.move();
@@ -166,6 +169,7 @@ function newAttachment(record: ContainerRecord): Attachment {
     ports: [],
     portsNetworkID: "",
     announced: [],
+    resolver: null,
   };
 }
 
@@ -191,144 +195,6 @@ function takeEndpoints(deps: SandboxDeps, record: ContainerRecord): Attachment {
     takeEndpoint(deps, attachment, record, network, planned);
   }
   return attachment;
-}
-
-/** One more endpoint, with its addresses and the name of its interface. */
-export function takeEndpoint(
-  deps: SandboxDeps,
-  attachment: Attachment,
-  container: ContainerRecord,
-  network: LiveNetwork,
-  planned: EndpointRecord,
-): EndpointRecord {
-  const { record: net, bridge } = network;
-  const endpoint: EndpointRecord = {
-    ...planned,
-    networkID: net.id,
-    networkName: net.name,
-    endpointID: newID(deps.random),
-    interfaceName: freeInterface(attachment, planned, bridge?.options.interfacePrefix ?? "eth"),
-    macAddress:
-      planned.settings.MacAddress === "" ? localMAC(deps.random(6)) : planned.settings.MacAddress.toLowerCase(),
-    dnsNames: dnsNames(container, planned.settings, net),
-  };
-  attachment.endpoints.push({ record: endpoint, network });
-  const gateways = hasWayOut(network) ? net.ipam.config.map((pool) => pool.gateway) : [];
-  if (net.enableIPv4) {
-    const { address, prefixLength } = takeAddress(network, 4, planned.settings.IPAMConfig?.IPv4Address ?? "");
-    endpoint.ipAddress = formatAddress(address);
-    endpoint.ipPrefixLength = prefixLength;
-    endpoint.gateway = gateways.find((gateway) => !gateway.includes(":")) ?? "";
-  }
-  if (net.enableIPv6) {
-    const { address, prefixLength } = takeAddress(network, 6, planned.settings.IPAMConfig?.IPv6Address ?? "");
-    endpoint.ip6Address = formatAddress(address);
-    endpoint.ip6PrefixLength = prefixLength;
-    endpoint.gateway6 = gateways.find((gateway) => gateway.includes(":")) ?? "";
-  }
-  return endpoint;
-}
-
-function hasWayOut(network: LiveNetwork): boolean {
-  return !network.record.isInternal && network.bridge?.options.hasNoGateway === false;
-}
-
-const INTERFACE_NAME_OPTION = "com.docker.network.endpoint.ifname";
-
-function freeInterface(attachment: Attachment, planned: EndpointRecord, prefix: string): string {
-  const wanted = planned.settings.DriverOpts[INTERFACE_NAME_OPTION] ?? "";
-  const used = new Set(attachment.endpoints.map(({ record }) => record.interfaceName));
-  if (used.has(wanted)) throw conflict(`interface name ${JSON.stringify(wanted)} is in use in this container`);
-  if (wanted !== "") return wanted;
-  for (let index = 0; ; index++) {
-    if (!used.has(`${prefix}${index}`)) return `${prefix}${index}`;
-  }
-}
-
-/** Holds the ports the container publishes, at the endpoint its default route goes by. */
-export function takePorts(deps: SandboxDeps, attachment: Attachment, record: ContainerRecord): void {
-  const requests = parsePortRequests(
-    record.hostConfig.PortBindings,
-    Object.keys(record.config.ExposedPorts),
-    record.hostConfig.PublishAllPorts,
-  );
-  const gateway = gatewayEndpoint(attachment, 4) ?? gatewayEndpoint(attachment, 6);
-  if (requests.length === 0 || gateway === null) return;
-  attachment.portsNetworkID = gateway.record.networkID;
-  const hostBinding = gateway.network.bridge?.options.hostBinding ?? { family: 4, value: 0n };
-  for (const request of requests) {
-    try {
-      attachment.ports.push(...deps.ports.hold(request, hostBinding));
-    } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
-      // COMPAT: people search for this sentence.
-      throw new EngineError(
-        error.kind,
-        `driver failed programming external connectivity on endpoint ${record.name} (${gateway.record.endpointID}): ` +
-          error.message,
-        { cause: error },
-      );
-    }
-  }
-  serveByProxy(deps, attachment);
-}
-
-/** Connections that NAT does not carry: the reservation's own socket does. */
-function serveByProxy(deps: SandboxDeps, attachment: Attachment): void {
-  for (const held of attachment.ports) {
-    const target = portTarget(attachment, held.hostIP.family);
-    if (target === null) continue;
-    // [::1] cannot be translated at all, so every IPv6 socket is served; NAT takes what it can before that.
-    const isLeftToNAT = deps.config().managesFirewall && isNATable(held, target) && held.hostIP.family === 4;
-    if (!isLeftToNAT) held.reservation.serve({ host: formatAddress(target), port: held.port });
-  }
-}
-
-const EEXIST = "EEXIST";
-const NAME_TRIES = 4;
-
-export function plugEndpoint(
-  deps: SandboxDeps,
-  attachment: Attachment,
-  endpoint: Attachment["endpoints"][number],
-  netns: Fd,
-): void {
-  const { record, network } = endpoint;
-  const { bridge } = network;
-  if (bridge === null) throw internal(`network ${record.networkName} has no bridge: see the engine's log`);
-  const addresses = [
-    { text: record.ipAddress, prefixLength: record.ipPrefixLength },
-    { text: record.ip6Address, prefixLength: record.ip6PrefixLength },
-  ].flatMap(({ text, prefixLength }) => {
-    const address = parseAddress(text);
-    return address === null ? [] : [{ address, prefixLength }];
-  });
-  const gateways = [
-    gatewayEndpoint(attachment, 4) === endpoint ? parseAddress(record.gateway) : null,
-    gatewayEndpoint(attachment, 6) === endpoint ? parseAddress(record.gateway6) : null,
-  ].filter((address): address is Address => address !== null);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      deps.host.plug({
-        netns,
-        interfaceName: record.interfaceName,
-        mac: record.macAddress,
-        mtu: bridge.options.mtu,
-        addresses,
-        hostName: `veth${deps.random(4).toHex().slice(0, 7)}`,
-        bridgeIndex: bridge.index,
-        gateways,
-        // Bridged packets pass the packet filter only where br_netfilter is loaded; a published port then comes back
-        // through the very port its packet came from.
-        isHairpin: deps.host.readSysctl("net/bridge/bridge-nf-call-iptables") === "1",
-        isIsolated: !bridge.options.allowsTraffic,
-      });
-      return;
-    } catch (error) {
-      // The random name is in use: try another.
-      if (!(error instanceof SyscallError && error.code === EEXIST) || attempt === NAME_TRIES) throw error;
-    }
-  }
 }
 
 /** Takes again what a running container had. Answers whether the rules change by it. */
@@ -371,7 +237,20 @@ export function attachAgain(deps: SandboxDeps, record: ContainerRecord): boolean
     }
   }
   serveByProxy(deps, attachment);
+  resolveAgain(deps, attachment, record);
   return attachment.ports.length > 0;
+}
+
+/** The daemon before this one took its sockets along; the rules in the sandbox still name them, and are replaced. */
+function resolveAgain(deps: SandboxDeps, attachment: Attachment, record: ContainerRecord): void {
+  const { state } = record;
+  if (!needsResolver(attachment) || (state.status !== "running" && state.status !== "paused")) return;
+  try {
+    using sandbox = deps.host.sandboxOf(state.task.pid);
+    deps.resolvers.serve(attachment, record, sandbox);
+  } catch (error) {
+    deps.log.warn("a running container cannot resolve names", { container: record.id, error });
+  }
 }
 
 /** INVARIANT: never throws, and a second call does nothing: exits and failed starts both end here. */
@@ -379,6 +258,7 @@ async function leave(deps: SandboxDeps, containerID: string): Promise<void> {
   const attachment = deps.attachments.get(containerID);
   if (attachment === undefined) return;
   deps.attachments.delete(containerID);
+  attachment.resolver?.[Symbol.dispose]();
   const hadPorts = attachment.ports.length > 0;
   deps.ports.release(attachment.ports);
   for (const { record, network } of attachment.endpoints) releaseAddresses(network, record);

@@ -1,4 +1,4 @@
-// hosts and resolv.conf as containers find them.
+// The hosts file as containers find it, and how the three files are written.
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,17 +9,9 @@ import {
   hostsText,
   hostsWith,
   parseExtraHost,
-  parseResolvConf,
-  PUBLIC_SERVERS,
-  resolvConfText,
+  rewriteResolvConf,
   writeFiles,
 } from "../../../../src/engine/networks/files.ts";
-
-const rules = { dns: [], dnsSearch: [], dnsOptions: [], dropsLoopback: true, hasIPv6: false, fallback: PUBLIC_SERVERS };
-const resolv = (host: string, more: Partial<Parameters<typeof resolvConfText>[1]> = {}) =>
-  resolvConfText(parseResolvConf(host), { ...rules, ...more })
-    .split("\n")
-    .filter((line) => line !== "" && !line.startsWith("#"));
 
 describe("hosts", () => {
   test("has Docker's lines, then extra hosts, then the container's own", () => {
@@ -61,46 +53,6 @@ describe("hosts", () => {
   });
 });
 
-describe("resolv.conf", () => {
-  test("is the host's without loopback servers, and without IPv6 where the container has none", () => {
-    expect(
-      resolv(
-        "nameserver 127.0.0.53\nnameserver 192.0.2.1 # x\nnameserver fd00::1\nsearch a b\noptions ndots:2\noptions edns0\n",
-      ),
-    ).toEqual(["nameserver 192.0.2.1", "search a b", "options ndots:2 edns0"]);
-    expect(resolv("nameserver fd00::1\nnameserver fe80::1%eth0", { hasIPv6: true })).toEqual(["nameserver fd00::1"]);
-  });
-
-  test("falls back to public servers when none is left, where that is wanted", () => {
-    expect(resolv("nameserver ::1")).toEqual(["nameserver 8.8.8.8", "nameserver 8.8.4.4"]);
-    expect(resolv("", { fallback: [] })).toEqual([]);
-  });
-
-  test("has each part replaced by what the container asks for; a dot means no search domain", () => {
-    const host = "nameserver 192.0.2.1\nsearch a\noptions x";
-    expect(resolv(host, { dns: ["1.1.1.1"] })).toEqual(["nameserver 1.1.1.1", "search a", "options x"]);
-    expect(resolv(host, { dnsSearch: ["."] })).toEqual(["nameserver 192.0.2.1", "options x"]);
-    expect(resolv(host, { dnsOptions: ["y"], dnsSearch: ["b", "c"] })).toEqual([
-      "nameserver 192.0.2.1",
-      "search b c",
-      "options y",
-    ]);
-  });
-
-  test("keeps loopback servers in the host's own network", () => {
-    expect(resolv("nameserver 127.0.0.53", { dropsLoopback: false })).toEqual(["nameserver 127.0.0.53"]);
-  });
-
-  test("of any shape is read without complaint", () => {
-    expect(parseResolvConf("nameserver\n;x\nsearch\ndomain d\n\0garbage line\nnameserver not-an-address")).toEqual({
-      servers: ["not-an-address"],
-      search: ["d"],
-      options: [],
-    });
-    expect(resolv("nameserver not-an-address", { fallback: [] })).toEqual([]);
-  });
-});
-
 describe("written", () => {
   const directory = mkdtempSync(join(tmpdir(), "berth-files-"));
   afterAll(() => rmSync(directory, { recursive: true }));
@@ -111,8 +63,11 @@ describe("written", () => {
     expect(statSync(paths.hosts).mode & 0o777).toBe(0o644);
     writeFiles(directory, texts("two\n"));
     expect(readFileSync(paths.resolvConf, "utf8")).toMatch(/^# Made by berth .*\ntwo\n$/);
+    rewriteResolvConf(directory, "changed\n");
+    expect(readFileSync(paths.resolvConf, "utf8")).toMatch(/^# Made by berth .*\nchanged\n$/);
     writeFileSync(paths.resolvConf, "mine\n");
     writeFiles(directory, texts("three\n"));
+    rewriteResolvConf(directory, "four\n");
     expect(readFileSync(paths.resolvConf, "utf8")).toBe("mine\n");
     writeFileSync(paths.resolvConf, "");
     writeFiles(directory, texts("four\n"));
