@@ -1,7 +1,7 @@
 // Our record of an image to what the API shows: list, inspect and history. Shapes that changed between versions differ here
 // and nowhere else.
 import type { Config } from "../config.ts";
-import type { ImageConfig, ImageRecord } from "../engine/mod.ts";
+import type { AttestationStatement, ImageConfig, ImageRecord, ManifestSummary } from "../engine/mod.ts";
 import { familiar, parseReference } from "../image/reference.ts";
 import { type ApiVersion, isAtLeast } from "./app_env.ts";
 
@@ -117,6 +117,38 @@ function legacyConfig(config: ImageConfig): object {
     ...(config.StopSignal ? { StopSignal: config.StopSignal } : {}),
     ...(config.Shell ? { Shell: config.Shell } : {}),
   };
+}
+
+// ---- manifests and attestations
+
+/** ImageManifestSummary. */
+export function manifestView(each: ManifestSummary): object {
+  const { descriptor: named, annotations, platform, kind, isAvailable, contentBytes, unpackedBytes } = each;
+  const Platform = platform === null ? null : platformView(platform);
+  const hasAnnotations = Object.keys(annotations).length > 0;
+  return {
+    ID: named.digest,
+    Descriptor: {
+      ...named,
+      ...(hasAnnotations ? { annotations } : {}),
+      ...(Platform === null ? {} : { platform: Platform }),
+    },
+    Available: isAvailable,
+    Size: { Content: contentBytes, Total: contentBytes + unpackedBytes },
+    Kind: kind,
+    ...(kind === "image"
+      ? { ImageData: { Platform, Containers: each.containers, Size: { Unpacked: unpackedBytes } } }
+      : {}),
+    ...(kind === "attestation" ? { AttestationData: { For: each.subject } } : {}),
+  };
+}
+
+function platformView({ os, architecture, variant }: NonNullable<ManifestSummary["platform"]>): object {
+  return { architecture, os, ...(variant === "" ? {} : { variant }) };
+}
+
+export function attestationView({ descriptor: named, predicateType, statement }: AttestationStatement): object {
+  return { Descriptor: named, PredicateType: predicateType, ...(statement === null ? {} : { Statement: statement }) };
 }
 
 // ---- history

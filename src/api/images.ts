@@ -9,7 +9,7 @@ import { ContainerConfig } from "../schema/container.ts";
 import { Platform } from "../schema/image.ts";
 import { type AppEnv, isAtLeast } from "./app_env.ts";
 import { check, readDocument } from "./body.ts";
-import { historyView, inspectView, summaryView } from "./image_view.ts";
+import { attestationView, historyView, inspectView, manifestView, summaryView } from "./image_view.ts";
 import { booleanParam } from "./params.ts";
 import { credentialsOf } from "./registry_credentials.ts";
 import { empty, json } from "./reply.ts";
@@ -31,23 +31,44 @@ function reading(app: Hono<AppEnv>, { config, images }: Engine): void {
       filters: parseFilters(c.req.query("filters"), FILTER_NAMES.images),
       sharedSize: booleanParam(c, "shared-size"),
     });
-    return json(found.map((each) => summaryView(each, c.get("apiVersion"))));
+    const version = c.get("apiVersion");
+    if (!isAtLeast(version, 47) || !booleanParam(c, "manifests"))
+      return json(found.map((each) => summaryView(each, version)));
+    return json(
+      await Promise.all(
+        found.map(async (each) => ({
+          ...summaryView(each, version),
+          Manifests: (await images.manifests(each.image)).map(manifestView),
+        })),
+      ),
+    );
   });
 
   app.get("/images/search", () => {
     throw notImplemented("searching a registry is not supported by this engine");
   });
 
-  app.get("/images/:name{.+}/json", (c) => {
+  app.get("/images/:name{.+}/json", async (c) => {
+    const version = c.get("apiVersion");
+    const wantsManifests = isAtLeast(version, 48) && booleanParam(c, "manifests");
+    if (wantsManifests && isAtLeast(version, 49) && platforms(c).length > 0)
+      throw invalid("conflicting options: manifests and platform options cannot both be set");
     const image = imageFor(c, images.get(c.req.param("name")), 49);
-    return json(inspectView(image, c.get("apiVersion"), config));
+    const view = inspectView(image, version, config);
+    return json(wantsManifests ? { ...view, Manifests: (await images.manifests(image)).map(manifestView) } : view);
   });
 
   app.get("/images/:name{.+}/history", (c) => json(historyView(imageFor(c, images.get(c.req.param("name")), 48))));
 
-  app.get("/images/:name{.+}/attestations", since(55), (c) => {
-    images.get(c.req.param("name"));
-    throw notImplemented("attestations are not supported by this engine's image store");
+  app.get("/images/:name{.+}/attestations", since(55), async (c) => {
+    const [platform = "", ...more] = platforms(c);
+    if (more.length > 0) throw invalid("multiple platforms are not supported");
+    const statements = await images.attestations(c.req.param("name"), {
+      platform,
+      types: (c.req.queries("type") ?? []).filter((type) => type !== ""),
+      withStatement: booleanParam(c, "statement"),
+    });
+    return json(statements.map(attestationView));
   });
 }
 
@@ -65,8 +86,8 @@ function imageFor(c: Context<AppEnv>, image: ImageRecord, minor: number): ImageR
 }
 
 /** `platform` of save, load, push, inspect and history: JSON objects, as `os/arch[/variant]`. */
-function platforms(c: Context<AppEnv>): string[] {
-  return (c.req.queries("platform") ?? [])
+function platforms(c: Context<AppEnv>, name = "platform"): string[] {
+  return (c.req.queries(name) ?? [])
     .filter((text) => text !== "")
     .map((text) => {
       const { os, architecture, variant } = check(Platform, parsePlatform(text));
@@ -178,10 +199,8 @@ function changing(app: Hono<AppEnv>, { images }: Engine): void {
   });
 
   app.delete("/images/:name{.+}", async (c) => {
-    if (isAtLeast(c.get("apiVersion"), 50) && c.req.queries("platforms")?.some((text) => text !== "")) {
-      throw notImplemented("removing one platform of an image is not supported by this engine");
-    }
-    const options = { force: booleanParam(c, "force"), prune: !booleanParam(c, "noprune") };
+    const wanted = isAtLeast(c.get("apiVersion"), 50) ? platforms(c, "platforms") : [];
+    const options = { force: booleanParam(c, "force"), prune: !booleanParam(c, "noprune"), platforms: wanted };
     return json(await images.remove(c.req.param("name"), options));
   });
 }

@@ -153,6 +153,8 @@ async function batch(db: Db, what: string, statements: BatchItem<"sqlite">[]): P
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 
+const Named = v.object({ mediaType: v.string(), digest: v.string(), size });
+
 const Body = v.object({
   id: v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)),
   createdAt: v.string(),
@@ -176,5 +178,6 @@ const Body = v.object({
     }),
   ),
   sizeBytes: size,
-  manifest: v.nullable(v.object({ mediaType: v.string(), digest: v.string(), size })),
+  manifest: v.nullable(Named),
+  index: v.nullish(Named, null),
 });

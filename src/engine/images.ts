@@ -22,6 +22,7 @@ import {
 } from "../image/reference.ts";
 import type { ImageStore, NewImage } from "../image/store.ts";
 import { createdAtMs, imageFilter } from "./image_filters.ts";
+import { attestationsOf, manifestsOf } from "./image_manifests.ts";
 import { booleanFilter } from "./filters.ts";
 import { importImage, type OpenRemoteFile } from "./image_import.ts";
 import { type Deletion, type ImageUse, removeImage, removeWithNames } from "./image_remove.ts";
@@ -205,7 +206,22 @@ export function createImages(deps: ImagesDeps): ImageService {
       await store.addReference(image.id, reference);
       publish("tag", image, image.id, familiar(reference));
     },
-    async remove(nameOrID, { force }) {
+    async manifests(image) {
+      const users = [...deps.usedBy()].filter(({ imageID }) => imageID === image.id);
+      return await manifestsOf(
+        store,
+        image,
+        users.map(({ containerID }) => containerID),
+      );
+    },
+    async attestations(nameOrID, { platform, types, withStatement }) {
+      const wanted = platform === "" ? null : parsePlatform(platform, deps.host);
+      return await attestationsOf(store, store.resolve(nameOrID), { platform: wanted, types, withStatement });
+    },
+    async remove(nameOrID, { force, platforms }) {
+      const wanted = platforms.map((text) => parsePlatform(text, deps.host));
+      // An image here is one platform's: to remove that is to remove it.
+      checkPlatform(store.resolve(nameOrID), wanted);
       const { deletions } = await removeImage(removeDeps, nameOrID, force);
       return deletions;
     },

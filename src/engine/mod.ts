@@ -281,6 +281,31 @@ export interface ImageRecord {
   sizeBytes: number;
   lastTagTime: string;
   manifest: { mediaType: string; digest: string; size: number } | null;
+  /** The index it was found through, when it came with one. */
+  index: { mediaType: string; digest: string; size: number } | null;
+}
+
+/** One manifest of an image's index. */
+export interface ManifestSummary {
+  descriptor: { mediaType: string; digest: string; size: number };
+  annotations: Readonly<Record<string, string>>;
+  platform: { os: string; architecture: string; variant: string } | null;
+  kind: "image" | "attestation" | "unknown";
+  /** Manifest, config and layers are all here. */
+  isAvailable: boolean;
+  contentBytes: number;
+  unpackedBytes: number;
+  /** Of an attestation: the digest of the manifest that it is about. */
+  subject: string;
+  /** IDs of the containers that use it. */
+  containers: string[];
+}
+
+export interface AttestationStatement {
+  descriptor: { mediaType: string; digest: string; size: number };
+  predicateType: string;
+  /** null where it was not asked for. */
+  statement: object | null;
 }
 
 export interface ImageConfig {
@@ -349,10 +374,16 @@ export interface Images {
     filters: Filters;
     sharedSize: boolean;
   }): Promise<{ image: ImageRecord; sharedSizeBytes: number; containers: number }[]>;
+  manifests(image: ImageRecord): Promise<ManifestSummary[]>;
+  /** `platform` is "" for the image's own; throws notFound. */
+  attestations(
+    nameOrID: string,
+    options: { platform: string; types: string[]; withStatement: boolean },
+  ): Promise<AttestationStatement[]>;
   tag(source: string, repository: string, tag: string): Promise<void>;
   remove(
     nameOrID: string,
-    options: { force: boolean; prune: boolean },
+    options: { force: boolean; prune: boolean; platforms: string[] },
   ): Promise<({ Untagged: string } | { Deleted: string })[]>;
   prune(filters: Filters): Promise<{ deleted: ({ Untagged: string } | { Deleted: string })[]; spaceReclaimed: number }>;
   /** Pulls `reference` (all tags when `tag` is ""); throws before the first message for what deserves a status. */

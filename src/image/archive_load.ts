@@ -24,7 +24,16 @@ import { MAX_MANIFEST_BYTES } from "../limits.ts";
 import type { Content, Ingest } from "./content.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { parseImageConfig } from "./image_config.ts";
-import { check, type Descriptor, type IndexEntry, isAttestation, MEDIA, parseJSON, parseManifest } from "./manifest.ts";
+import {
+  check,
+  type Descriptor,
+  type IndexEntry,
+  isAttestation,
+  MEDIA,
+  parseJSON,
+  parseManifest,
+  requireImage,
+} from "./manifest.ts";
 import { chooseByPlatform, normalise, type Platform } from "./platform.ts";
 import { parseReference, type Reference, withDefaultTag } from "./reference.ts";
 import type { NewImage } from "./store.ts";
@@ -384,6 +393,7 @@ async function manifestImages(
 ): Promise<Omit<NewImage, "references">[]> {
   const parsed = parseManifest(await archive.content.readSmall(archive.require(entry).digest), entry.mediaType);
   if (parsed.kind === "manifest") {
+    requireImage(parsed, entry.digest);
     const manifest = { mediaType: parsed.mediaType, digest: entry.digest, size: archive.require(entry).size };
     return [
       {
@@ -398,8 +408,29 @@ async function manifestImages(
   const whole = parsed.manifests.filter((each) => archive.has(each) && !isAttestation(each));
   const chosen = choose(whole, options);
   const images = [];
-  for (const each of chosen) images.push(...(await manifestImages(archive, each, options, depth + 1)));
+  for (const each of chosen) {
+    const found = await manifestImages(archive, each, options, depth + 1);
+    const attachments = await attestationsIn(archive, parsed.manifests, each.digest);
+    const index = { mediaType: parsed.mediaType, digest: entry.digest, size: archive.require(entry).size };
+    images.push(...found.map((image) => ({ ...image, index, attachments })));
+  }
   return images;
+}
+
+/** What a builder says of an image, in manifests beside it, as far as the archive holds them. */
+async function attestationsIn(
+  archive: Archive,
+  entries: readonly IndexEntry[],
+  subject: Digest,
+): Promise<Descriptor[]> {
+  const found: Descriptor[] = [];
+  for (const entry of entries) {
+    if (entry.annotations["vnd.docker.reference.digest"] !== subject || !archive.has(entry)) continue;
+    const parsed = parseManifest(await archive.content.readSmall(entry.digest), entry.mediaType);
+    if (parsed.kind === "manifest")
+      found.push(...[entry, parsed.config, ...parsed.layers].filter((each) => archive.has(each)));
+  }
+  return found;
 }
 
 function choose(entries: readonly IndexEntry[], { platforms, host }: LoadOptions): IndexEntry[] {

@@ -4,7 +4,7 @@
 //   manifest ─▶ [index ─▶ platform's manifest] ─▶ config ─▶ layers: download ─▶ verify ─▶ unpack ─▶ register
 import { internal, invalid, isKind, notFound } from "../errors.ts";
 import type { Progress, RegistryCredentials } from "../engine/mod.ts";
-import { MAX_CONFIG_BYTES } from "../limits.ts";
+import { MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES } from "../limits.ts";
 import { type Digest, sha256, shortID } from "./digest.ts";
 import { createDownloads, Slots } from "./download.ts";
 import { parseImageConfig } from "./image_config.ts";
@@ -67,9 +67,9 @@ export function createPull(deps: PullDeps): Pull {
     const repository = { domain: reference.domain, path: reference.path, credentials: request.credentials };
     const wanted = request.platform === "" ? null : parsePlatform(request.platform, deps.host);
     if (reference.tag !== null || reference.digest !== null)
-      return await pullOne(repository, reference, wanted, progress, signal);
+      return await deps.store.whileIngesting(() => pullOne(repository, reference, wanted, progress, signal));
     for (const tag of await retrying(familiarName(reference), () => deps.registry.tags(repository, signal), signal)) {
-      await pullOne(repository, withTag(reference, tag), wanted, progress, signal);
+      await deps.store.whileIngesting(() => pullOne(repository, withTag(reference, tag), wanted, progress, signal));
     }
   };
 
@@ -106,6 +106,8 @@ export function createPull(deps: PullDeps): Pull {
     });
     await pullLayers(repository, manifest.layers, config.diffIDs, progress, signal);
     const descriptor = await deps.store.content.put(bytes, manifest.mediaType);
+    const index = bytes === top ? null : await deps.store.content.put(top, indexType(top, announced.get(top) ?? ""));
+    const attachments = bytes === top ? [] : await pullAttestations(repository, top, descriptor.digest, signal);
     // What the reference resolved to: the index, where there is one. Later pulls and `image@digest` find it by that.
     const resolved = sha256(top);
     const { isUnchanged } = await deps.store.register(
@@ -113,6 +115,8 @@ export function createPull(deps: PullDeps): Pull {
         manifest: descriptor,
         config: manifest.config,
         layers: manifest.layers,
+        index,
+        attachments,
         references: [reference, { ...reference, tag: null, digest: resolved }],
       },
       { signal },
@@ -178,6 +182,31 @@ export function createPull(deps: PullDeps): Pull {
     const silent = { onOffset: () => undefined, onStatus: () => undefined };
     if (!deps.store.content.has(descriptor.digest)) await downloads.fetch(repository, descriptor, silent, signal);
     return await deps.store.content.readSmall(descriptor.digest);
+  }
+
+  /** What a builder says of the image, in manifests beside it in the index. Small documents, kept for who asks. */
+  async function pullAttestations(
+    repository: Repository,
+    top: Uint8Array,
+    subject: Digest,
+    signal: AbortSignal,
+  ): Promise<Descriptor[]> {
+    const index = parseManifest(top, announced.get(top) ?? "");
+    if (index.kind !== "index") return [];
+    const pulled: Descriptor[] = [];
+    for (const entry of index.manifests) {
+      if (!isAttestation(entry) || entry.annotations["vnd.docker.reference.digest"] !== subject) continue;
+      const bytes = await fetchManifest(repository, entry.digest, entry.digest, signal);
+      const manifest = parseManifest(bytes, entry.mediaType);
+      if (manifest.kind !== "manifest") continue;
+      pulled.push(await deps.store.content.put(bytes, manifest.mediaType));
+      const silent = { onOffset: () => undefined, onStatus: () => undefined };
+      for (const layer of manifest.layers.filter(({ size }) => size <= MAX_MANIFEST_BYTES)) {
+        if (!deps.store.content.has(layer.digest)) await downloads.fetch(repository, layer, silent, signal);
+        pulled.push(layer);
+      }
+    }
+    return pulled;
   }
 
   /** All layers at once, bounded by the slots; the first failure ends the others and is the one that is told. */
@@ -268,6 +297,8 @@ function denied(error: unknown, name: string): unknown {
 }
 
 const shownName = ({ domain, path }: Repository): string => familiarName({ domain, path, tag: null, digest: null });
+
+const indexType = (bytes: Uint8Array, announced: string): string => parseManifest(bytes, announced).mediaType;
 
 function referenceOf({ image, tag }: PullRequest): Reference {
   // COMPAT: the CLI sends a digest in `tag`; the name may carry a tag or digest of its own.

@@ -24,6 +24,10 @@ export interface NewImage {
   manifest: Descriptor | null;
   /** The lowest first, in the order of the config's diffIDs. */
   layers: readonly Descriptor[];
+  /** The index it was found through; null or left out: none. */
+  index?: Descriptor | null;
+  /** What belongs to it besides: attestations. */
+  attachments?: readonly Descriptor[];
   /** Names it gets, with a tag or a digest each; they are taken from other images. */
   references: readonly Reference[];
 }
@@ -172,8 +176,10 @@ export function createImageStore(deps: ImageStoreDeps, stored: StoredImages): Im
       }
       const unpacked = await unpackAll(image.layers, config.diffIDs, options);
       const manifest = image.manifest ?? (await makeManifest(image));
-      const body = toBody(image.config.digest, config, manifest, unpacked);
-      const blobs = [manifest.digest, image.config.digest, ...image.layers.map((layer) => layer.digest)];
+      const index = image.index ?? null;
+      const body = { ...toBody(image.config.digest, config, manifest, unpacked), index };
+      const parts = [...image.layers, ...(index === null ? [] : [index]), ...(image.attachments ?? [])];
+      const blobs = [manifest.digest, image.config.digest, ...parts.map(({ digest }) => digest)];
       return await exclusive(() =>
         commit(
           body,
@@ -220,9 +226,11 @@ export function createImageStore(deps: ImageStoreDeps, stored: StoredImages): Im
     return await content.put(buildManifest(image.config, image.layers), MEDIA.ociManifest);
   }
 
-  async function commit(body: ImageBody, blobs: string[], references: string[]): Promise<Registered> {
-    const before = entries.get(body.id);
-    const isSame = before !== undefined && before.body.manifest?.digest === body.manifest?.digest;
+  async function commit(given: ImageBody, blobs: string[], references: string[]): Promise<Registered> {
+    const before = entries.get(given.id);
+    const isSame = before !== undefined && before.body.manifest?.digest === given.manifest?.digest;
+    // What comes again without its index is still part of the one it came with first.
+    const body = isSame && given.index === null ? { ...given, index: before.body.index } : given;
     const uses = isSame
       ? [...new Set([...before.blobs, ...blobs])].filter((digest) => content.has(digest))
       : [...new Set(blobs)];
@@ -439,6 +447,7 @@ function toBody(id: Digest, file: ImageConfigFile, manifest: Descriptor, layerSi
     history,
     sizeBytes,
     manifest: { mediaType, digest, size },
+    index: null,
   };
 }
 

@@ -42,6 +42,7 @@ function fakeImage() {
     sizeBytes: 0,
     lastTagTime: "",
     manifest: null,
+    index: null,
   };
 }
 

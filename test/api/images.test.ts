@@ -276,16 +276,53 @@ test("remove passes force and noprune, and a conflict is a 409", async () => {
     return Promise.reject(conflict("conflict: unable to delete x"));
   };
   expect((await api({ remove }).call("DELETE", "/images/x?noprune=1")).status).toBe(409);
-  expect(asked).toEqual(["x", { force: false, prune: false }]);
-  expect((await api().call("DELETE", "/images/busybox?platforms={}")).status).toBe(501);
+  expect(asked).toEqual(["x", { force: false, prune: false, platforms: [] }]);
+  const platform = encodeURIComponent('{"os":"linux","architecture":"arm64","variant":"v8"}');
+  await api({ remove }).call("DELETE", `/images/x?force=1&platforms=${platform}`);
+  expect(asked).toEqual(["x", { force: true, prune: true, platforms: ["linux/arm64/v8"] }]);
+  expect((await api().call("DELETE", "/images/busybox?platforms={}")).status).toBe(400);
 });
 
 test.each([
   ["GET", "/images/search?term=x", 501],
-  ["GET", "/images/busybox/attestations", 501],
   ["GET", "/v1.54/images/busybox/attestations", 404],
 ])("%s %s is known and says what it cannot do: %i", async (method, path, status) => {
   const reply = await api().call(method, path);
   expect(reply.status).toBe(status);
   expect(reply.body).toEqual({ message: expect.any(String) });
+});
+
+test("manifests are told where they are asked for, and not beside a platform", async () => {
+  const inspected = await api().call("GET", "/images/busybox/json?manifests=1");
+  expect(inspected.body).toMatchObject({
+    Manifests: [
+      {
+        Kind: "image",
+        Available: true,
+        ImageData: { Platform: { architecture: "amd64" }, Size: { Unpacked: 4_000_000 } },
+      },
+      { Kind: "attestation", Available: false, AttestationData: { For: expect.stringContaining("sha256:cdcd") } },
+    ],
+  });
+  expect((await api().call("GET", "/v1.47/images/busybox/json?manifests=1")).body).not.toHaveProperty("Manifests");
+  const platform = encodeURIComponent('{"os":"linux","architecture":"amd64"}');
+  const both = await api().call("GET", `/images/busybox/json?manifests=1&platform=${platform}`);
+  expect(both).toMatchObject({
+    status: 400,
+    body: { message: "conflicting options: manifests and platform options cannot both be set" },
+  });
+  expect((await api().call("GET", "/images/json?manifests=1")).body).toMatchObject([{ Manifests: [{}, {}] }]);
+  expect((await api().call("GET", "/v1.46/images/json?manifests=1")).body).not.toMatchObject([{ Manifests: [{}, {}] }]);
+});
+
+test("attestations are told with their statements where these are asked for", async () => {
+  const path = "/images/busybox/attestations";
+  expect((await api().call("GET", path)).body).toEqual([
+    { Descriptor: expect.any(Object), PredicateType: "https://slsa.dev/provenance/v0.2" },
+  ]);
+  expect((await api().call("GET", `${path}?statement=1`)).body).toMatchObject([
+    { Statement: { predicateType: "https://slsa.dev/provenance/v0.2" } },
+  ]);
+  expect((await api().call("GET", `${path}?type=x`)).body).toEqual([]);
+  expect((await api().call("GET", "/images/none/attestations")).status).toBe(404);
 });

@@ -130,7 +130,72 @@ describe("load", () => {
     await using foreign = await openImageRoom();
     await foreign.load(archive, { quiet: true, platforms: ["linux/riscv64"] });
     expect(foreign.images.get("me/multi:v1")).toMatchObject({ id: other.id, architecture: "riscv64" });
-    expect(foreign.leftovers().filter((path) => path.startsWith("blobs"))).toHaveLength(4);
+    // Manifest, config, two layers, and the index that they came by.
+    expect(foreign.leftovers().filter((path) => path.startsWith("blobs"))).toHaveLength(5);
+  });
+
+  test("keeps an image's index, and tells what it names and what is attested", async () => {
+    const image = imageOf([layerOf([file("a", Buffer.from("a"))])]);
+    const statement = json({ _type: "https://in-toto.io/Statement/v0.1", predicateType: "https://slsa.dev/x", n: 1 });
+    const empty = json({});
+    const blob = (bytes: Uint8Array, mediaType: string) => ({ mediaType, digest: digestOf(bytes), size: bytes.length });
+    const attestation = json({
+      schemaVersion: 2,
+      mediaType: MANIFEST_TYPE,
+      config: blob(empty, "application/vnd.oci.image.config.v1+json"),
+      layers: [blob(statement, "application/vnd.in-toto+json")],
+    });
+    const architecture = process.arch === "x64" ? "amd64" : "arm64";
+    const absent = { mediaType: MANIFEST_TYPE, digest: `sha256:${"0".repeat(64)}`, size: 5 };
+    const inner = json({
+      schemaVersion: 2,
+      mediaType: INDEX_TYPE,
+      manifests: [
+        { ...blob(image.manifest, MANIFEST_TYPE), platform: { os: "linux", architecture } },
+        { ...absent, platform: { os: "linux", architecture: "s390x" } },
+        {
+          ...blob(attestation, MANIFEST_TYPE),
+          platform: { os: "unknown", architecture: "unknown" },
+          annotations: {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": digestOf(image.manifest),
+          },
+        },
+      ],
+    });
+    const blobs = [inner, attestation, empty, statement, image.config, image.manifest];
+    const archive = ociLayout(
+      [...blobs, ...image.layers.map((layer) => layer.blob)],
+      [{ ...blob(inner, INDEX_TYPE), annotations: { "io.containerd.image.name": "docker.io/me/attested:1" } }],
+    );
+    await using room = await openImageRoom();
+    await room.load(archive, { quiet: true });
+    room.uses = [{ containerID: "c1", imageID: image.id, isRunning: false }];
+    const record = room.images.get("me/attested:1");
+    const manifests = await room.images.manifests(record);
+    expect(manifests).toMatchObject([
+      { kind: "image", isAvailable: true, platform: { architecture }, containers: ["c1"] },
+      { kind: "image", isAvailable: false, contentBytes: 0, platform: { architecture: "s390x" }, containers: [] },
+      { kind: "attestation", isAvailable: true, subject: digestOf(image.manifest) },
+    ]);
+    expect(manifests[0]?.unpackedBytes).toBe(record.sizeBytes);
+    const ask = (options: Partial<Parameters<typeof room.images.attestations>[1]> = {}) =>
+      room.images.attestations("me/attested:1", { platform: "", types: [], withStatement: true, ...options });
+    expect(await ask()).toMatchObject([{ predicateType: "https://slsa.dev/x", statement: { n: 1 } }]);
+    expect(await ask({ withStatement: false })).toMatchObject([{ statement: null }]);
+    expect(await ask({ types: ["https://spdx.dev/Document"] })).toEqual([]);
+    expect((await refusal(ask({ platform: "linux/ppc64le" }))).message).toContain("no manifest found for platform");
+    // Nothing of it is collected while the image is there, and all of it with the image.
+    await room.store.collect(room.now.getTime());
+    expect(await ask()).toHaveLength(1);
+    room.uses = [];
+    const gone = { force: false, prune: true, platforms: [] };
+    expect(
+      (await refusal(room.images.remove("me/attested:1", { ...gone, platforms: ["linux/s390x"] }))).message,
+    ).toContain("does not provide the specified platform");
+    await room.images.remove("me/attested:1", { ...gone, platforms: [`linux/${architecture}`] });
+    await room.trash.emptied();
+    expect(room.leftovers().filter((path) => path.startsWith("blobs/"))).toEqual([]);
   });
 
   test("tells its progress per layer", async () => {
@@ -455,7 +520,7 @@ describe("remove", () => {
     const [one, two] = [sample("one"), sample("two")];
     await room.load(dockerArchive(one, ["one:1", "one:2"]));
     await room.load(dockerArchive(two, ["two:1"]));
-    const options = { force: false, prune: true };
+    const options = { force: false, prune: true, platforms: [] };
     expect(await room.images.remove("one:1", options)).toEqual([{ Untagged: "one:1" }]);
     expect(await room.images.remove("one:2", options)).toEqual([{ Untagged: "one:2" }, { Deleted: one.id }]);
     expect(room.events.slice(-2)).toEqual([
@@ -483,8 +548,8 @@ describe("remove", () => {
     const image = sample("busy");
     await room.load(dockerArchive(image, ["busy:1"]));
     const short = image.id.slice(7, 19);
-    const soft = { force: false, prune: true };
-    const hard = { force: true, prune: true };
+    const soft = { force: false, prune: true, platforms: [] };
+    const hard = { force: true, prune: true, platforms: [] };
     const message = async (name: string, options: typeof soft): Promise<string> => {
       const error = await refusal(room.images.remove(name, options));
       expect(isKind(error, name === "absent" ? "notFound" : "conflict")).toBe(true);
@@ -519,14 +584,18 @@ describe("remove", () => {
     const image = sample("kept");
     await room.load(dockerArchive(image, ["kept:1"]));
     room.uses = [container(image.id, false)];
-    expect(await room.images.remove("kept:1", { force: true, prune: true })).toEqual([{ Untagged: "kept:1" }]);
+    expect(await room.images.remove("kept:1", { force: true, prune: true, platforms: [] })).toEqual([
+      { Untagged: "kept:1" },
+    ]);
     expect(room.images.get(image.id).tags).toEqual([]);
     expect((await room.images.rootfsLayers(image.id)).lower).toHaveLength(2);
-    expect((await refusal(room.images.remove(image.id, { force: true, prune: true }))).message).toContain(
-      "stopped container",
-    );
+    expect(
+      (await refusal(room.images.remove(image.id, { force: true, prune: true, platforms: [] }))).message,
+    ).toContain("stopped container");
     room.uses = [];
-    expect(await room.images.remove(image.id, { force: false, prune: true })).toEqual([{ Deleted: image.id }]);
+    expect(await room.images.remove(image.id, { force: false, prune: true, platforms: [] })).toEqual([
+      { Deleted: image.id },
+    ]);
   });
 
   test("waits for a container that is being made", async () => {
@@ -534,12 +603,12 @@ describe("remove", () => {
     const image = sample("claimed");
     await room.load(dockerArchive(image, ["claimed:1"]));
     const { release } = room.images.claim("claimed:1");
-    expect(isKind(await refusal(room.images.remove("claimed:1", { force: false, prune: true })), "conflict")).toBe(
-      true,
-    );
+    expect(
+      isKind(await refusal(room.images.remove("claimed:1", { force: false, prune: true, platforms: [] })), "conflict"),
+    ).toBe(true);
     release();
     release();
-    expect(await room.images.remove("claimed:1", { force: false, prune: true })).toHaveLength(2);
+    expect(await room.images.remove("claimed:1", { force: false, prune: true, platforms: [] })).toHaveLength(2);
   });
 });
 

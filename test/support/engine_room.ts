@@ -133,6 +133,7 @@ const IMAGE: ImageRecord = {
   sizeBytes: 0,
   lastTagTime: "2026-01-01T00:00:00Z",
   manifest: null,
+  index: null,
 };
 
 const CONFIG = {

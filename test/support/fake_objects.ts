@@ -1,5 +1,13 @@
 // Images, networks and volumes in memory, for tests of routes: small, but with the refusals that clients rely on.
-import type { ImageRecord, Images, NetworkRecord, Networks, VolumeRecord, Volumes } from "../../src/engine/mod.ts";
+import type {
+  ImageRecord,
+  Images,
+  ManifestSummary,
+  NetworkRecord,
+  Networks,
+  VolumeRecord,
+  Volumes,
+} from "../../src/engine/mod.ts";
 import { conflict, forbidden, notFound } from "../../src/errors.ts";
 import { canonical, parseReference, withDefaultTag } from "../../src/image/reference.ts";
 
@@ -42,6 +50,7 @@ export function fakeImage(change: Partial<ImageRecord> = {}): ImageRecord {
       digest: `sha256:${"cd".repeat(32)}`,
       size: 500,
     },
+    index: null,
     ...change,
   };
 }
@@ -59,6 +68,45 @@ export function fakeImages(records: ImageRecord[]): Images {
     get: find,
     list: async ({ sharedSize }) =>
       records.map((image) => ({ image, sharedSizeBytes: sharedSize ? 0 : -1, containers: 0 })),
+    manifests: async (image): Promise<ManifestSummary[]> => [
+      {
+        descriptor: {
+          mediaType: "application/vnd.oci.image.manifest.v1+json",
+          digest: `sha256:${"cd".repeat(32)}`,
+          size: 500,
+        },
+        annotations: {},
+        platform: { os: image.os, architecture: image.architecture, variant: image.variant },
+        kind: "image",
+        isAvailable: true,
+        contentBytes: 1500,
+        unpackedBytes: image.sizeBytes,
+        subject: "",
+        containers: [],
+      },
+      {
+        descriptor: {
+          mediaType: "application/vnd.oci.image.manifest.v1+json",
+          digest: `sha256:${"ce".repeat(32)}`,
+          size: 300,
+        },
+        annotations: { "vnd.docker.reference.type": "attestation-manifest" },
+        platform: null,
+        kind: "attestation",
+        isAvailable: false,
+        contentBytes: 0,
+        unpackedBytes: 0,
+        subject: `sha256:${"cd".repeat(32)}`,
+        containers: [],
+      },
+    ],
+    async attestations(nameOrID, { types, withStatement }) {
+      find(nameOrID);
+      const predicateType = "https://slsa.dev/provenance/v0.2";
+      if (types.length > 0 && !types.includes(predicateType)) return [];
+      const descriptor = { mediaType: "application/vnd.in-toto+json", digest: `sha256:${"cf".repeat(32)}`, size: 100 };
+      return [{ descriptor, predicateType, statement: withStatement ? { predicateType } : null }];
+    },
     tag: async (source, repository, tag) =>
       void find(source).tags.push(canonical(parseReference(`${repository}:${tag || "latest"}`))),
     async remove(nameOrID) {
