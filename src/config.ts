@@ -11,13 +11,15 @@ export { ConfigError } from "./config/error.ts";
 export { planReload, type Reload } from "./config/reload.ts";
 export type { Config } from "./config/types.ts";
 
-export type Command = "serve" | "up" | "doctor" | "version" | "help" | "validate";
+export type Command = "serve" | "up" | "doctor" | "verify" | "version" | "help" | "validate";
 
 export interface CommandLine {
   command: Command;
   /** How the program was called: links named dockerd start with dockerd's own defaults. */
   program: "berth" | "dockerd";
   config: Config;
+  /** `berth verify --repair`. */
+  repairs: boolean;
   /** One sentence for each option that is accepted and does nothing. */
   warnings: string[];
 }
@@ -40,6 +42,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   daemon: "serve",
   up: "up",
   doctor: "doctor",
+  verify: "verify",
   version: "version",
   help: "help",
 };
@@ -50,10 +53,12 @@ export function parseCommandLine({ argv0, args, env, readFile }: Inputs): Comman
     const found = parseFlags(args);
     return { flags: found, command: commandOf(program, found.positionals) };
   });
-  const isSet = (name: "help" | "version" | "validate"): boolean => parseBool(flags.special.get(name) ?? "false");
+  const isSet = (name: "help" | "version" | "validate" | "repair"): boolean =>
+    parseBool(flags.special.get(name) ?? "false");
   const config = defaults(program, env);
-  if (isSet("help") || command === "help") return { command: "help", program, config, warnings: [] };
-  if (isSet("version") || command === "version") return { command: "version", program, config, warnings: [] };
+  if (isSet("help") || command === "help") return { command: "help", program, config, repairs: false, warnings: [] };
+  if (isSet("version") || command === "version")
+    return { command: "version", program, config, repairs: false, warnings: [] };
 
   const warnings: string[] = [];
   const applies: Apply[] = [];
@@ -76,7 +81,9 @@ export function parseCommandLine({ argv0, args, env, readFile }: Inputs): Comman
   config.certsDirs = [...new Set([`${file.replace(/[^/]*$/, "")}certs.d`, DOCKER_CERTS])];
   for (const apply of applies) apply(config);
   finish(config, program);
-  return { command: isSet("validate") ? "validate" : command, program, config, warnings };
+  const repairs = isSet("repair");
+  if (repairs && command !== "verify") throw new ConfigError("--repair is for berth verify");
+  return { command: isSet("validate") ? "validate" : command, program, config, repairs, warnings };
 }
 
 /** COMPAT: what is wrong with a command line ends with where to read about it. */
@@ -217,6 +224,7 @@ export function helpText(program: "berth" | "dockerd"): string {
     "  serve    Run the daemon",
     "  up       Check this machine, run a container as a test, then serve",
     "  doctor   Check this machine feature by feature and run a container as a test",
+    "  verify   Check stored images against their digests; --repair mends from blobs and registries",
     "  version  Print the version",
     "",
   ];
@@ -226,6 +234,7 @@ export function helpText(program: "berth" | "dockerd"): string {
       "Configuration file (default " + (program === "dockerd" ? "/etc/docker/daemon.json)" : "/etc/berth/daemon.json)"),
     ],
     ["-h, --help", "Print this text"],
+    ...(program === "berth" ? [["    --repair", "Let verify mend what it finds"] as [string, string]] : []),
     ["    --validate", "Check the configuration and exit"],
     ["-v, --version", "Print the version"],
   ];

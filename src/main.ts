@@ -49,6 +49,10 @@ async function run(commandLine: CommandLine): Promise<number> {
       const { doctor } = await import("./commands/doctor.ts");
       return (await doctor(config, (text) => void process.stdout.write(text))) ? 0 : 1;
     }
+    case "verify": {
+      const { verify } = await import("./commands/verify.ts");
+      return await verify(commandLine, (text) => void process.stdout.write(text));
+    }
     case "up": {
       const { doctor } = await import("./commands/doctor.ts");
       if (!(await doctor(config, (text) => void process.stdout.write(text)))) return 1;

@@ -11,6 +11,7 @@ import { copyLowers } from "../snapshot/copy.ts";
 import { applyLayer, type ApplyRequest, type ApplyResult } from "./apply.ts";
 import { compressLayer, type CompressRequest, type CompressResult } from "./compress.ts";
 import { diffLayer, type DiffRequest, type DiffResult } from "./diff.ts";
+import { compareLayers, type CompareRequest, type CompareResult } from "./compare.ts";
 import { LayerError } from "./layer_error.ts";
 
 /** A job's kind to what it takes and gives. */
@@ -23,6 +24,8 @@ export interface Jobs {
   copy: { request: { layersDir: string; lower: string[]; target: string }; result: null };
   /** What a container has changed, to a tar. */
   diff: { request: DiffRequest; result: DiffResult };
+  /** Whether two unpacked layers are the same. */
+  compare: { request: CompareRequest; result: CompareResult };
   /** A tar to a gzip file. */
   compress: { request: CompressRequest; result: CompressResult };
 }
@@ -94,6 +97,7 @@ async function work(job: Job, aborted: Int32Array, onRead: (bytes: number) => vo
     return null;
   }
   if (job.kind === "diff") return diffLayer(job.request, checkAborted);
+  if (job.kind === "compare") return compareLayers(job.request, checkAborted);
   if (job.kind === "compress") return await compressLayer(job.request, checkAborted);
   using directory = openPath(job.request.path, O.DIRECTORY);
   check("syncfs", [directory.number], { path: job.request.path });

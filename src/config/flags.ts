@@ -4,7 +4,7 @@ import { ConfigError } from "./error.ts";
 import { OPTIONS, type Option } from "./options.ts";
 
 /** Flags that are about the command line itself, beside the options. */
-type Special = "help" | "version" | "validate" | "config-file";
+type Special = "help" | "version" | "validate" | "config-file" | "repair";
 
 export interface FlagTexts {
   /** In the order in which they first came. */
@@ -23,6 +23,7 @@ const SPECIALS: readonly { name: Special; short: string | null; isSwitch: boolea
   { name: "version", short: "v", isSwitch: true },
   { name: "validate", short: null, isSwitch: true },
   { name: "config-file", short: null, isSwitch: false },
+  { name: "repair", short: null, isSwitch: true },
 ];
 
 export function parseFlags(argv: readonly string[]): FlagTexts {

@@ -22,6 +22,8 @@ export interface LayerRow {
   diffID: string;
   shortName: string;
   sizeBytes: number;
+  /** Digest of the blob it was unpacked from; null: it was made here. */
+  blob: string | null;
 }
 
 export interface BlobRow {

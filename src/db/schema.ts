@@ -52,6 +52,8 @@ export const layers = sqliteTable("layers", {
   /** The directory's short name, so that 128 of them fit in one mount option string. */
   shortName: text("short_name").notNull().unique(),
   sizeBytes: integer("size_bytes").notNull(),
+  /** The blob it was unpacked from, where it was one; for `berth verify`, which may come before any image has it. */
+  blob: text("blob"),
   createdAtMs: integer("created_at_ms").notNull(),
 });
 

@@ -47,6 +47,8 @@ export interface Content {
   readSmall(digest: string): Promise<Uint8Array>;
   /** From a byte on. */
   read(digest: string, signal: AbortSignal, offset?: number): AsyncIterable<Uint8Array>;
+  /** Takes a damaged blob out, and lets `bring` store it anew; without that its row goes as well. */
+  renew(digest: string, bring: () => Promise<void>): Promise<void>;
   /** Removes blobs that no image uses; returns their bytes. */
   discard(digests: readonly string[]): Promise<number>;
   /** Removes what is left of downloads that nobody has gone on with since then; returns their bytes. */
@@ -171,6 +173,15 @@ export async function openContent(deps: ContentDeps, rows: readonly BlobRow[]): 
     },
     read: (digest, signal, offset = 0) =>
       createReadStream(path(digest), { highWaterMark: READ_BYTES, signal, start: offset }),
+    async renew(digest, bring) {
+      blobs.delete(digest);
+      await deps.trash.discard(path(digest));
+      try {
+        await bring();
+      } finally {
+        if (!blobs.has(digest)) await deps.rows.forget({ diffIDs: [], digests: [digest] });
+      }
+    },
     async discard(digests) {
       const gone = digests.flatMap((digest) => (busy.has(digest) ? [] : (blobs.get(digest) ?? [])));
       // From here on nobody finds them, and who brings one of them anew waits until the old one is gone.

@@ -65,6 +65,8 @@ export interface ImageStore {
   remove(imageID: string, isUsed: () => boolean): Promise<number | null>;
   /** Directories of an image's layers, the topmost first, none twice; unpacks what has got lost. */
   rootfsLayers(imageID: string): Promise<{ layersDir: string; lower: string[] }>;
+  /** Digests of everything that an image consists of. */
+  blobsOf(imageID: string): readonly string[];
   /** Descriptors of an image's parts, for save and push. */
   parts(imageID: string): Promise<{ manifest: Descriptor; config: Descriptor; layers: Descriptor[] }>;
   /** The blob that an image has for a layer; null: no image has one. */
@@ -393,6 +395,7 @@ export function createImageStore(deps: ImageStoreDeps, stored: StoredImages): Im
       const names = body.diffIDs.toReversed().map((diffID) => layers.get(diffID)?.shortName ?? "");
       return { layersDir: layers.layersDir, lower: [...new Set(names)] };
     },
+    blobsOf: (imageID) => entryOf(imageID).blobs,
     parts,
     whileIngesting,
     ingestOrUndo,

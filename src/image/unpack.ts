@@ -36,6 +36,10 @@ export interface Layers {
   unpack(source: LayerSource, options?: UnpackOptions): Promise<LayerRow>;
   /** The same for a blob of ours whose diffID nobody knows yet; the row has it. */
   unpackNew(digest: string, options?: UnpackOptions): Promise<LayerRow>;
+  /** How a layer differs from what its blob unpacks to; nothing: it is whole. Throws `invalid` for a damaged blob. */
+  check(source: LayerSource, signal: AbortSignal): Promise<string[]>;
+  /** Unpacks it anew, in place of the one that is there. No container may stand on that. */
+  renew(source: LayerSource): Promise<void>;
   /** Removes layers that no image uses; returns their bytes. */
   discard(diffIDs: readonly string[]): Promise<number>;
 }
@@ -103,7 +107,8 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
         await deps.trash.discard(target);
         return known;
       }
-      const row = { diffID, shortName: freeName(), sizeBytes };
+      const blob = source.path === undefined ? source.digest : null;
+      const row = { diffID, shortName: freeName(), sizeBytes, blob };
       await rename(target, `${deps.layersDir}/${row.shortName}`);
       await syncDirectory(deps.layersDir);
       await deps.rows.putLayer(row, deps.now().getTime());
@@ -156,6 +161,24 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
     },
     unpackNew: (digest, { onRead = () => undefined, signal = new AbortController().signal } = {}) =>
       make({ digest, diffID: null }, signal, onRead),
+    async check({ digest, diffID }, signal) {
+      const known = layers.get(diffID);
+      if (known === undefined) return ["is not there"];
+      const target = `${deps.tmpDir}/${TEMPORARY}${deps.randomName(16)}`;
+      try {
+        await mkdir(target, { mode: 0o755 });
+        await deps.pool.run("apply", { blobPath: deps.content.path(digest), target, digest, diffID }, { signal });
+        const request = { expected: target, actual: `${deps.layersDir}/${known.shortName}` };
+        return (await deps.pool.run("compare", request, { signal })).differences;
+      } finally {
+        await deps.trash.discard(target);
+      }
+    },
+    async renew({ digest, diffID }) {
+      const old = layers.get(diffID);
+      await make({ digest, diffID }, new AbortController().signal, () => undefined);
+      if (old !== undefined) await deps.trash.discard(`${deps.layersDir}/${old.shortName}`);
+    },
     async discard(diffIDs) {
       const gone = diffIDs.flatMap((diffID) => layers.get(diffID) ?? []);
       // From here on nobody finds them, and who wants one of them anew waits until the old one is gone.

@@ -52,6 +52,7 @@ CREATE TABLE `layers` (
 	`diff_id` text PRIMARY KEY NOT NULL,
 	`short_name` text NOT NULL,
 	`size_bytes` integer NOT NULL,
+	`blob` text,
 	`created_at_ms` integer NOT NULL
 );
 --> statement-breakpoint
