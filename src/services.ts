@@ -68,6 +68,7 @@ import { hostPlatform } from "./image/platform.ts";
 import { createPull } from "./image/pull.ts";
 import { createPush } from "./image/push.ts";
 import { createRegistry } from "./image/registry.ts";
+import { searchImages } from "./image/search.ts";
 import { openRemoteFile } from "./image/remote_file.ts";
 import { LAYER_WORKERS, WORKER_IDLE_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
@@ -284,6 +285,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
       const { identityToken } = await remote.checkCredentials(server, credentials, signal);
       return { status: "Login Succeeded", identityToken };
     },
+    searchImages: (...search) => searchImages(remote, ...search),
     inspectDistribution: async (name, credentials, signal) => {
       const { descriptor, platforms } = await inspectDistribution(remote, name, credentials, signal);
       return {

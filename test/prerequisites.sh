@@ -13,6 +13,7 @@ need tmux tmux
 need socat socat
 need dig bind9-dnsutils
 need skopeo skopeo
+need umoci umoci
 need bsdtar libarchive-tools
 need setcap libcap2-bin
 need xz xz-utils

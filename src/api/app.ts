@@ -14,6 +14,7 @@ import { imagesApi } from "./images.ts";
 import { networksApi } from "./networks.ts";
 import { pluginsApi } from "./plugins.ts";
 import { empty } from "./reply.ts";
+import { searchApi, type SearchImages } from "./search.ts";
 import { swarmApi } from "./swarm.ts";
 import { systemApi, type SystemDeps } from "./system.ts";
 import { volumesApi } from "./volumes.ts";
@@ -30,11 +31,13 @@ export interface AppDeps extends RouteDeps {
 export interface ApiDeps extends RouteDeps, SystemDeps {
   /** Asks a registry about an image. */
   inspectDistribution: InspectDistribution;
+  searchImages: SearchImages;
 }
 
 /** The whole Engine API. */
 export function createApi(engine: Engine, deps: ApiDeps): App {
   const subApps = [
+    searchApi(deps.searchImages),
     imagesApi(engine),
     networksApi(engine),
     volumesApi(engine),

@@ -2,7 +2,7 @@
 import { type Context, Hono } from "hono";
 import { FILTER_NAMES, parseFilters } from "../engine/filters.ts";
 import type { Engine, ImageRecord } from "../engine/mod.ts";
-import { invalid, notFound, notImplemented } from "../errors.ts";
+import { invalid, notFound } from "../errors.ts";
 import { jsonStream } from "../http/json_stream.ts";
 import { streamOf } from "../http/streaming.ts";
 import { ContainerConfig } from "../schema/container.ts";
@@ -42,10 +42,6 @@ function reading(app: Hono<AppEnv>, { config, images }: Engine): void {
         })),
       ),
     );
-  });
-
-  app.get("/images/search", () => {
-    throw notImplemented("searching a registry is not supported by this engine");
   });
 
   app.get("/images/:name{.+}/json", async (c) => {

@@ -48,6 +48,7 @@ export const FILTER_NAMES = {
     "builder",
   ],
   containersPrune: ["label", "label!", "until"],
+  search: ["is-automated", "is-official", "stars"],
   imagesPrune: ["dangling", "label", "label!", "until"],
   networksPrune: ["label", "label!", "until"],
   volumesPrune: ["all", "label", "label!"],

@@ -73,6 +73,8 @@ export interface Registry {
    * from. Throws TransientError where another attempt may do.
    */
   send(repository: Repository, request: PushRequest, signal: AbortSignal): Promise<{ reply: Response; url: URL }>;
+  /** What the registry itself says below /v2/, whatever the status. For lists that are of no repository. */
+  lookUp(repository: Repository, path: string, signal: AbortSignal): Promise<Response>;
   /** By tag or digest. Throws notFound with Docker's words, unauthorized, or internal. */
   manifest(repository: Repository, tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest>;
   blob(
@@ -137,6 +139,12 @@ export function createRegistry({ fetch, now, log, settings, timeouts = TIMEOUTS 
         throw unauthorized("no basic auth credentials");
       }
       return { reply, url: URL.canParse(reply.url) ? new URL(reply.url) : new URL(endpoint.base) };
+    },
+
+    async lookUp(repository, path, signal) {
+      const request = { method: "GET", path, headers: {}, actions: "", capability: "push" } as const;
+      const { reply } = await transport.request(repository, request, signal);
+      return reply;
     },
 
     async manifest(repository, tagOrDigest, signal) {

@@ -76,6 +76,7 @@ test("the whole API answers on a socket, HEAD and errors with their headers", as
     facts: async () => FACTS,
     checkAuth: () => Promise.reject(unavailable("no registry")),
     inspectDistribution: () => Promise.reject(unavailable("no registry")),
+    searchImages: () => Promise.reject(unavailable("no registry")),
   });
   await using server = await serve(app.fetch);
   const ask = (line: string) => exchange(server, `${line} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n`);

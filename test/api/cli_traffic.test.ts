@@ -87,7 +87,7 @@ function world(requests: Recorded[]) {
     },
   };
   const checkAuth = async () => ({ status: "Login Succeeded", identityToken: "" });
-  return { api: testAPI(engine, { bindings, checkAuth }), hijacked };
+  return { api: testAPI(engine, { bindings, checkAuth, search: async () => [] }), hijacked };
 }
 
 function containers(records: ReturnType<typeof fakeRecord>[], imageOf: (name: string) => unknown): Partial<Containers> {

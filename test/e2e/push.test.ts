@@ -98,6 +98,41 @@ test("an image in Docker's own media types keeps them", async () => {
   expect(raw.mediaType).toBe("application/vnd.docker.distribution.manifest.v2+json");
 });
 
+test("a tree with every feature survives commit, push, pull and save; umoci unpacks the same", async () => {
+  await using registry = await DockerRegistry.start(berth, { port: 5005 });
+  const name = `${registry.host}/tree:1`;
+  const make = [
+    "mkdir -p /t/a /t/b && cd /t && echo shared > a/one && ln a/one b/two && ln -s ../a/one b/link",
+    "mkfifo -m 640 pipe && mknod -m 600 disk b 7 300 && cp /bin/busybox suid && chmod 4755 suid && mkdir -m 1777 sticky",
+    `mkdir ${"d".repeat(150)} && echo long > ${"d".repeat(150)}/${"f".repeat(150)} && chown 70000:3000000 a`,
+    "touch -d '2001-02-03 04:05:06' a/one && head -c 2000000 /dev/zero > sparse && rm -r /www && mkdir /www && rm /etc/group",
+  ].join(" && ");
+  await berth.dockerOK("run", "--name", "tree", "busybox", "sh", "-c", make);
+  const look = [
+    "cd /t; find . | sort | xargs stat -c '%n %F %a %u:%g %h %Y %t:%T'",
+    "cat a/one b/link d*/f*; cat sparse suid | sha256sum; ls -a /www; ls /etc",
+  ].join("; ");
+  const before = await berth
+    .dockerOK("commit", "tree", name)
+    .then(() => berth.dockerOK("run", "--rm", name, "sh", "-c", look));
+  expect(before).toContain("./suid regular file 4755 0:0 1");
+  expect(before).toContain("./a/one regular file 644 0:0 2 981173106");
+  await berth.dockerOK("push", name);
+  await berth.dockerOK("rm", "tree");
+  await berth.dockerOK("rmi", name);
+  await berth.dockerOK("pull", "-q", name);
+  expect(await berth.dockerOK("run", "--rm", name, "sh", "-c", look)).toBe(before);
+  const layout = `${berth.directory}/tree`;
+  await skopeo("copy", "-q", "--src-tls-verify=false", `docker://${name}`, `oci:${layout}:1`);
+  const unpacked = await run(["umoci", "unpack", "--image", `${layout}:1`, `${berth.directory}/bundle`]);
+  expect([unpacked.code, unpacked.stderr]).toEqual([0, expect.any(String)]);
+  const root = `${berth.directory}/bundle/rootfs`;
+  const theirs = await run(["chroot", root, "/bin/busybox", "sh", "-c", look]);
+  // The files that an engine mounts are not in the image.
+  const bare = (text: string): string => text.replace(/^(hostname|hosts|resolv\.conf)\n?/gm, "").trim();
+  expect(bare(theirs.stdout)).toBe(bare(before));
+});
+
 test("all tags of a repository, and the event of a push", async () => {
   await using registry = await DockerRegistry.start(berth, { port: 5003 });
   for (const tag of ["a", "b"]) await berth.dockerOK("tag", "busybox", `${registry.host}/all:${tag}`);
@@ -111,6 +146,9 @@ test("all tags of a repository, and the event of a push", async () => {
   );
   const listed = JSON.parse(await skopeo("list-tags", "--tls-verify=false", `docker://${registry.host}/all`));
   expect(listed.Tags.toSorted()).toEqual(["a", "b"]);
+  // A search looks through the same registry's catalogue.
+  const found = await berth.dockerOK("search", "--format", "{{.Name}}", `${registry.host}/al`);
+  expect(found).toBe(`${registry.host}/all`);
 });
 
 test("a registry with a login takes only those who have one", async () => {

@@ -3,6 +3,7 @@
 import { createApi } from "../../src/api/app.ts";
 import type { HttpBindings } from "../../src/api/app_env.ts";
 import type { InspectDistribution } from "../../src/api/distribution.ts";
+import type { SearchImages } from "../../src/api/search.ts";
 import type { SystemDeps } from "../../src/api/system.ts";
 import type { Engine } from "../../src/engine/mod.ts";
 import type { SystemFacts } from "../../src/engine/system.ts";
@@ -71,6 +72,7 @@ export interface TestAPIOptions {
   facts?: Partial<SystemFacts>;
   checkAuth?: SystemDeps["checkAuth"];
   inspect?: InspectDistribution;
+  search?: SearchImages;
   bindings?: HttpBindings;
 }
 
@@ -88,6 +90,7 @@ export function testAPI(engine: Engine, options: TestAPIOptions = {}): TestAPI {
     facts: async () => ({ ...FACTS, ...options.facts }),
     checkAuth: options.checkAuth ?? noRegistry,
     inspectDistribution: options.inspect ?? noRegistry,
+    searchImages: options.search ?? noRegistry,
   });
   const bindings = options.bindings ?? {
     hijack: () => Promise.reject(new Error("this test has no connection to take")),
