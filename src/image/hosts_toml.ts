@@ -206,7 +206,7 @@ class Reader {
   #quoted(): string | null {
     const literal = this.#match(/'[^'\n]*'/y);
     if (literal !== null) return literal.slice(1, -1);
-    const basic = this.#match(/"(?:[^"\\\n]|\\["\\bfnrt]|\\u[0-9A-Fa-f]{4})*"/y);
+    const basic = this.#match(/"(?:[^"\\\x00-\x08\x0a-\x1f]|\\["\\bfnrt]|\\u[0-9A-Fa-f]{4})*"/y);
     // What TOML escapes here is what JSON escapes, but for tabs, which JSON does not take as they are.
     return basic === null ? null : String(JSON.parse(basic.replaceAll("\t", "\\t")));
   }
