@@ -231,6 +231,7 @@ function networkProbes({ facts }: DoctorOptions): Probe[] {
         gateways: [],
         isHairpin: false,
         isIsolated: false,
+        sysctls: [],
       });
       return "";
     }),
@@ -249,8 +250,10 @@ function networkProbes({ facts }: DoctorOptions): Probe[] {
               subnets: [network.subnet],
               isInternal: false,
               allowsTraffic: true,
-              masquerades: true,
-              isUnprotected: false,
+              masquerades: [4],
+              unprotected: [],
+              routed: [],
+              trustedInterfaces: [],
             },
           ],
           ports: [
@@ -263,6 +266,9 @@ function networkProbes({ facts }: DoctorOptions): Probe[] {
               owner: "probe",
             },
           ],
+          leavesIPv6: false,
+          allowsDirectRouting: false,
+          acceptMark: null,
         }),
       );
       return "the rules of a bridge and of a published port";

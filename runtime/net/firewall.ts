@@ -11,7 +11,7 @@
 // The administrator's rules live in a table of their own (`userTable`), whose forward chain is asked before ours, and
 // which we make once and never change: what it drops stays dropped.
 import { type Address, type Family, isUnspecified, type Subnet, subnetOf } from "./address.ts";
-import { bitsOf, formatAddress, formatSubnet } from "./address.ts";
+import { bitsOf, contains, formatAddress, formatSubnet } from "./address.ts";
 import { IPPROTO } from "../sys/socket.ts";
 import {
   accept,
@@ -28,8 +28,10 @@ import {
   isDNATed,
   isEstablished,
   jump,
+  marked,
   masquerade,
   ofFamily,
+  ofProtocol,
   output,
   outputNot,
   type Rule,
@@ -46,9 +48,14 @@ export interface BridgeRules {
   isInternal: boolean;
   /** Containers on it may talk to each other. (On the wire that is a matter of the bridge's ports: see plug.) */
   allowsTraffic: boolean;
-  masquerades: boolean;
-  /** Every port of its containers may be reached, published or not. */
-  isUnprotected: boolean;
+  /** Families whose packets leave as the host's. */
+  masquerades: readonly Family[];
+  /** Families of which every port of its containers may be reached, published or not. */
+  unprotected: readonly Family[];
+  /** Families in which containers are reached at their own addresses: published ports, and by ping. */
+  routed: readonly Family[];
+  /** From here published ports answer at the containers' own addresses. */
+  trustedInterfaces: readonly string[];
 }
 
 export type Protocol = "tcp" | "udp" | "sctp";
@@ -57,6 +64,7 @@ export interface PortRule {
   protocol: Protocol;
   /** 0.0.0.0 or ::: every address of this host. */
   hostIP: Address;
+  /** 0: at the container's own address alone. */
   hostPort: number;
   target: Address;
   targetPort: number;
@@ -67,6 +75,12 @@ export interface PortRule {
 export interface FirewallState {
   bridges: readonly BridgeRules[];
   ports: readonly PortRule[];
+  /** The administrator writes the rules for IPv6: ours pass its packets over. */
+  leavesIPv6: boolean;
+  /** Published ports answer at the containers' own addresses too. */
+  allowsDirectRouting: boolean;
+  /** Packets with this mark may reach every container. */
+  acceptMark: { mark: number; mask: number } | null;
 }
 
 const PRIORITY = { RAW: -300, DSTNAT: -100, BEFORE_FILTER: -10, FILTER: 0, SRCNAT: 100 } as const;
@@ -82,10 +96,10 @@ export function firewallTable(name: string, state: FirewallState): Table {
       rawPrerouting(state),
       natPrerouting(),
       natOutput(),
-      { name: "published", hook: null, rules: state.ports.map(publish) },
+      { name: "published", hook: null, rules: state.ports.filter(({ hostPort }) => hostPort !== 0).map(publish) },
       natPostrouting(state),
       forward(state),
-      ...state.bridges.map(intoBridge),
+      ...state.bridges.map((bridge) => intoBridge(bridge, state)),
     ],
   };
 }
@@ -165,7 +179,7 @@ function natPostrouting(state: FirewallState): Chain {
         ...bridge.subnets.flatMap((subnet) => [
           // A client on the bridge itself: without this the answer would go straight to it and be nobody's.
           rule(`${bridge.name}: hairpin`, ...output(bridge.name), ...sourceIn(subnet), ...isDNATed(), masquerade()),
-          ...(bridge.masquerades
+          ...(bridge.masquerades.includes(subnet.family)
             ? [
                 rule(
                   `${bridge.name}: ${formatSubnet(subnet)} leaves`,
@@ -186,6 +200,7 @@ function forward(state: FirewallState): Chain {
     name: "forward",
     hook: { type: "filter", hook: "forward", priority: PRIORITY.FILTER },
     rules: [
+      ...(state.leavesIPv6 ? [rule("IPv6 is not ours", ...ofFamily(6), goBack())] : []),
       rule("established", ...isEstablished(), accept()),
       ...internal.map((bridge) =>
         rule(`${bridge.name} is internal`, ...input(bridge.name), ...outputNot(bridge.name), drop()),
@@ -197,12 +212,10 @@ function forward(state: FirewallState): Chain {
   };
 }
 
-function intoBridge(bridge: BridgeRules): Chain {
+function intoBridge(bridge: BridgeRules, state: FirewallState): Chain {
   const fromOthers = bridge.isInternal
     ? [rule("internal", ...inputNot(bridge.name), drop())]
-    : bridge.isUnprotected
-      ? [rule("unprotected", ...inputNot(bridge.name), accept())]
-      : [];
+    : [...openFamilies(bridge, state), ...state.ports.flatMap((port) => reachDirectly(port, bridge, state))];
   return {
     name: bridgeChain(bridge.name),
     hook: null,
@@ -213,4 +226,35 @@ function intoBridge(bridge: BridgeRules): Chain {
       rule("nothing else", drop()),
     ],
   };
+}
+
+function openFamilies(bridge: BridgeRules, { acceptMark }: FirewallState): Rule[] {
+  const outside = inputNot(bridge.name);
+  return [
+    ...(acceptMark === null ? [] : [rule("marked", ...outside, ...marked(acceptMark.mark, acceptMark.mask), accept())]),
+    ...bridge.unprotected.map((family) => rule("unprotected", ...outside, ...ofFamily(family), accept())),
+    ...bridge.routed.map((family) =>
+      rule("routed: ping", ...outside, ...ofFamily(family), ...ofProtocol(family === 4 ? ICMP : ICMPV6), accept()),
+    ),
+  ];
+}
+
+const ICMP = 1,
+  ICMPV6 = 58;
+
+/** A published port at the container's own address, for whom that is meant. */
+function reachDirectly(port: PortRule, bridge: BridgeRules, state: FirewallState): Rule[] {
+  const { target } = port;
+  if (!bridge.subnets.some((subnet) => contains(subnet, target))) return [];
+  const isOpen = state.allowsDirectRouting || bridge.routed.includes(target.family);
+  const sources = isOpen ? [inputNot(bridge.name)] : bridge.trustedInterfaces.map((name) => input(name));
+  return sources.map((from) =>
+    rule(
+      `${port.owner}: ${port.targetPort}/${port.protocol}`,
+      ...from,
+      ...destinationIn(subnetOf(target, bitsOf(target.family))),
+      ...destinationPort(protocolNumber(port.protocol), port.targetPort),
+      accept(),
+    ),
+  );
 }

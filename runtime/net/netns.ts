@@ -28,6 +28,8 @@ export interface Plug {
   isHairpin: boolean;
   /** Containers on the bridge may not talk to each other. */
   isIsolated: boolean;
+  /** Files below /proc/sys of the interface, written once it is there. */
+  sysctls: readonly { path: string; text: string }[];
 }
 
 /** Opens the network namespace of a process. Throws ENOENT when it has ended. */
@@ -96,6 +98,7 @@ export function plug(host: RouteClient, request: Plug): void {
     const link = requireLink(inside, interfaceName);
     // Addresses before the link comes up: its announcement to the neighbours then carries them.
     for (const { address, prefixLength } of request.addresses) inside.addAddress(link.index, address, prefixLength);
+    if (request.sysctls.length > 0) writeIn(netns, request.sysctls);
     inside.setUp(link.index);
     for (const gateway of request.gateways) inside.setDefaultRoute(gateway, link.index);
   } catch (error) {

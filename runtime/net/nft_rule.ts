@@ -41,7 +41,7 @@ export interface Table {
   chains: Chain[];
 }
 
-const META = { IIFNAME: 6, OIFNAME: 7, NFPROTO: 15, L4PROTO: 16 } as const;
+const META = { MARK: 3, IIFNAME: 6, OIFNAME: 7, NFPROTO: 15, L4PROTO: 16 } as const;
 const CT = { STATE: 0, STATUS: 2 } as const;
 const CT_ESTABLISHED = 2,
   CT_RELATED = 4;
@@ -97,11 +97,20 @@ function addressIn(offset: number, subnet: Subnet): Expression[] {
 /** protocol: IPPROTO_TCP and so on. */
 export function destinationPort(protocol: number, port: number): Expression[] {
   return [
-    { kind: "meta", key: META.L4PROTO },
-    compare(Uint8Array.of(protocol)),
+    ...ofProtocol(protocol),
     { kind: "payload", base: "transport", offset: DESTINATION_PORT_OFFSET, length: 2 },
     compare(portBytes(port)),
   ];
+}
+
+/** A packet that carries this firewall mark, in the bits that count. */
+export function marked(mark: number, mask: number): Expression[] {
+  return [{ kind: "meta", key: META.MARK }, { kind: "mask", mask: hostU32(mask) }, compare(hostU32(mark))];
+}
+
+/** protocol: IPPROTO_ICMP and so on. */
+export function ofProtocol(protocol: number): Expression[] {
+  return [{ kind: "meta", key: META.L4PROTO }, compare(Uint8Array.of(protocol))];
 }
 
 /** The destination is an address of this host, on whatever interface. */

@@ -17,7 +17,7 @@ export function portMap(record: ContainerRecord): Record<string, { HostIp: strin
   if (!hasOwnNetwork(record)) return ports;
   for (const port of exposedPorts(record)) ports[port] = null;
   for (const { hostIP, hostPort, port, protocol } of record.publishedPorts) {
-    (ports[`${port}/${protocol}`] ??= []).push({ HostIp: hostIP, HostPort: String(hostPort) });
+    (ports[`${port}/${protocol}`] ??= []).push({ HostIp: hostIP, HostPort: hostPort === 0 ? "" : String(hostPort) });
   }
   return ports;
 }
@@ -37,6 +37,8 @@ export function portList(record: ContainerRecord): PortSummary[] {
 }
 
 function toPortSummary({ hostIP, hostPort, port, protocol }: PublishedPort): PortSummary {
+  // A port that is reached at the container's own address alone has none on the host.
+  if (hostPort === 0) return { PrivatePort: port, Type: protocol };
   return { IP: hostIP, PrivatePort: port, PublicPort: hostPort, Type: protocol };
 }
 

@@ -103,6 +103,23 @@ export const addressPools: Kind<values.AddressPool[]> = {
     }),
 };
 
+/** `bridge=com.docker.network.driver.mtu=1400` flags; options by driver in the file. */
+export const networkOptions: Kind<Record<string, Record<string, string>>> = {
+  placeholder: "mapmap",
+  repeats: true,
+  fromFlags(texts) {
+    const found: Record<string, Record<string, string>> = {};
+    for (const one of texts) {
+      const [, driver = "", key = "", value = ""] = /^([^=]+)=([^=]+)=(.*)$/.exec(one) ?? [];
+      if (driver === "") throw new ConfigError(`invalid default network option: ${one}: driver=option=value is needed`);
+      (found[driver] ??= {})[key] = value;
+    }
+    return found;
+  },
+  fromJSON: (json) =>
+    Object.fromEntries(Object.entries(object(json)).map(([driver, options]) => [driver, map.fromJSON(options)])),
+};
+
 /** An object (or list) that only the file can hold, or that we pass over: taken as it is. */
 export const anything: Kind<unknown> = {
   placeholder: "value",

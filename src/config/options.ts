@@ -15,6 +15,7 @@ import {
   type Kind,
   list,
   map,
+  networkOptions,
   size,
   string,
   text,
@@ -30,6 +31,7 @@ import {
   parseInsecureRegistry,
   parseIPAddress,
   parseLogLevel,
+  parseMark,
   parseMirror,
   parseProxy,
   parseSearchDomain,
@@ -456,29 +458,72 @@ export const OPTIONS: readonly Option[] = [
   acts("ip-forward", bool, "Enable net.ipv4.ip_forward", (config, value) => {
     config.enablesIPForward = value;
   }),
-  later("ip-forward-no-drop", bool, "Leave the forward policy alone", [true, false]),
-  later("ip6tables", bool, "Write IPv6 firewall rules", [true, false]),
-  later("ip-masq", bool, "Masquerade the bridges' addresses", [true]),
-  later("icc", bool, "Containers of the default bridge may talk to each other", [true]),
-  later("ip", text(parseIPAddress), "Default host address of published ports", ["0.0.0.0"]),
-  later("ipv6", bool, "IPv6 on the default bridge", [false]),
-  later("bip6", text(orEmpty(parseCIDR)), "IPv6 address of the default bridge", [""]),
-  later("fixed-cidr", text(orEmpty(parseCIDR)), "Range for addresses of the default bridge", [""]),
-  later("fixed-cidr-v6", text(orEmpty(parseCIDR)), "IPv6 range of the default bridge", [""]),
-  later("default-gateway", text(orEmpty(parseIPAddress)), "Gateway of the default bridge", [""]),
-  later("default-gateway-v6", text(orEmpty(parseIPAddress)), "IPv6 gateway of the default bridge", [""]),
-  later(both("host-gateway-ip", "host-gateway-ips"), list(parseIPAddress), "Address(es) of host-gateway", [[]]),
-  later(fileOnly("host-gateway-ip"), text(orEmpty(parseIPAddress)), "Address of host-gateway", [""]),
-  later(both("default-network-opt", "default-network-opts"), anything, "Default options of networks", [[], {}]),
-  later("allow-direct-routing", bool, "Let other hosts reach container addresses", [false]),
-  later("bridge-accept-fwmark", string, "Mark of packets that may reach any container", [""]),
+  // What is forwarded is decided bridge by bridge; what passes by them all is never dropped.
+  foreign("ip-forward-no-drop", bool, "The forward policy is left alone", [true, false]),
+  acts("ip6tables", bool, "Write IPv6 firewall rules", (config, value) => {
+    config.managesFirewallIPv6 = value;
+  }),
+  acts("ip-masq", bool, "Masquerade the default bridge's addresses", (config, value) => {
+    config.defaultBridge.masquerades = value;
+  }),
+  acts("icc", bool, "Containers of the default bridge may talk to each other", (config, value) => {
+    config.defaultBridge.allowsTraffic = value;
+  }),
+  acts("ip", text(parseIPAddress), "Default host address of ports published on the default bridge", (config, value) => {
+    config.defaultBridge.bindingIP = value;
+  }),
+  acts("ipv6", bool, "IPv6 on the default bridge", (config, value) => {
+    config.defaultBridge.enablesIPv6 = value;
+  }),
+  acts("bip6", text(orEmpty(parseCIDR)), "IPv6 address of the default bridge", (config, value) => {
+    config.defaultBridge.bip6 = value;
+  }),
+  acts("fixed-cidr", text(orEmpty(parseCIDR)), "Range for addresses of the default bridge", (config, value) => {
+    config.defaultBridge.fixedCIDR = value;
+  }),
+  acts("fixed-cidr-v6", text(orEmpty(parseCIDR)), "IPv6 range of the default bridge", (config, value) => {
+    config.defaultBridge.fixedCIDR6 = value;
+  }),
+  acts("default-gateway", text(orEmpty(parseIPAddress)), "Gateway of the default bridge", (config, value) => {
+    config.defaultBridge.gateway = value;
+  }),
+  acts("default-gateway-v6", text(orEmpty(parseIPAddress)), "IPv6 gateway of the default bridge", (config, value) => {
+    config.defaultBridge.gateway6 = value;
+  }),
+  acts(
+    both("host-gateway-ip", "host-gateway-ips"),
+    list(parseIPAddress),
+    "Address(es) of host-gateway",
+    (config, value) => {
+      config.hostGatewayIPs = value;
+    },
+  ),
+  acts(fileOnly("host-gateway-ip"), text(orEmpty(parseIPAddress)), "Address of host-gateway", (config, value) => {
+    config.hostGatewayIPs = value === "" ? [] : [value];
+  }),
+  acts(
+    both("default-network-opt", "default-network-opts"),
+    networkOptions,
+    "Default options of networks: driver=option=value",
+    (config, value) => {
+      config.defaultNetworkOptions = value;
+    },
+  ),
+  acts("allow-direct-routing", bool, "Published ports answer at containers' own addresses too", (config, value) => {
+    config.allowsDirectRouting = value;
+  }),
+  acts("bridge-accept-fwmark", text(parseMark), "Mark of packets that may reach any container", (config, value) => {
+    config.acceptMark = value;
+  }),
   foreign("firewall-backend", oneOf("firewall backend", ["", "nftables", "iptables"]), "berth writes nf_tables", [
     "",
     "nftables",
   ]),
   foreign("userland-proxy", bool, "berth needs no process for a published port", [true, false]),
   foreign("userland-proxy-path", string, "Path of docker-proxy", [""]),
-  later(fileOnly("resolv-conf"), string, "The resolv.conf to start from", [""]),
+  acts(fileOnly("resolv-conf"), string, "The resolv.conf to start from", (config, value) => {
+    config.resolvConf = value;
+  }),
 
   // ---- what belongs to dockerd's own surroundings
   foreign("containerd", string, "Socket of containerd"),

@@ -59,6 +59,31 @@ export interface Config {
   defaultIpcMode: "private" | "shareable";
   /** "": by the version of cgroups. */
   defaultCgroupnsMode: "" | "private" | "host";
+  /** What dockerd's flags say of the default bridge alone; "" where nothing was said. */
+  defaultBridge: {
+    allowsTraffic: boolean;
+    masquerades: boolean;
+    /** Where its published ports are bound that name no address. */
+    bindingIP: string;
+    enablesIPv6: boolean;
+    bip6: string;
+    fixedCIDR: string;
+    fixedCIDR6: string;
+    gateway: string;
+    gateway6: string;
+  };
+  /** What `host-gateway` stands for; []: the default bridge's own addresses. */
+  hostGatewayIPs: string[];
+  /** Options of new networks that do not give them, by driver. */
+  defaultNetworkOptions: Record<string, Record<string, string>>;
+  /** Rules for IPv6 too. */
+  managesFirewallIPv6: boolean;
+  /** Published ports answer at the containers' own addresses too, to whoever routes there. */
+  allowsDirectRouting: boolean;
+  /** Packets with this firewall mark may reach every container; null: none. */
+  acceptMark: { mark: number; mask: number } | null;
+  /** The file that containers' resolv.conf is made of; "": /etc/resolv.conf. */
+  resolvConf: string;
   defaultAddressPools: { base: string; size: number }[];
   tls: {
     isOn: boolean;

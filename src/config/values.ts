@@ -57,6 +57,16 @@ export function parseIPAddress(text: string): string {
   return text.trim();
 }
 
+/** `0x1/0x3` or `7`: a packet's mark, and which of its bits count. "" is none. */
+export function parseMark(text: string): { mark: number; mask: number } | null {
+  if (text === "") return null;
+  const found = /^(0x[0-9a-f]{1,8}|\d{1,10})(?:\/(0x[0-9a-f]{1,8}|\d{1,10}))?$/i.exec(text);
+  const mark = Number(found?.[1]),
+    mask = Number(found?.[2] ?? 0xffffffff);
+  if (!(mark <= 0xffffffff && mask <= 0xffffffff)) throw new ConfigError(`invalid firewall mark: ${text}`);
+  return { mark, mask };
+}
+
 /** `172.17.0.1/16`, an address within its network. */
 export function parseCIDR(text: string): string {
   const [address = "", prefix = "", ...more] = text.trim().split("/");

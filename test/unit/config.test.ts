@@ -166,14 +166,45 @@ describe("the command line", () => {
       "--feature=a=true",
       "--feature=b=true",
       "--userland-proxy=false",
-      "--icc=false",
-      "--ipv6=false",
+      "--metrics-addr=x",
+      "--ip-forward-no-drop",
     ]);
     expect(warnings).toEqual([
-      "--icc is not supported yet and is ignored",
+      "--metrics-addr is not supported yet and is ignored",
       "--containerd has no meaning for berth and is ignored",
       "--feature has no meaning for berth and is ignored",
     ]);
+  });
+
+  test("the default bridge's flags, the options of new networks and marks become what they say", () => {
+    const { config } = parse([
+      ...[
+        "--icc=false",
+        "--ip=127.0.0.1",
+        "--ip-masq=false",
+        "--ipv6",
+        "--bip6=fd00::1/64",
+        "--fixed-cidr=10.0.0.0/25",
+      ],
+      "--default-network-opt=bridge=a=b",
+      "--default-network-opt=bridge=c=d=e",
+      "--bridge-accept-fwmark=0x1/3",
+    ]);
+    expect(config.defaultBridge).toEqual({
+      allowsTraffic: false,
+      masquerades: false,
+      bindingIP: "127.0.0.1",
+      enablesIPv6: true,
+      bip6: "fd00::1/64",
+      fixedCIDR: "10.0.0.0/25",
+      fixedCIDR6: "",
+      gateway: "",
+      gateway6: "",
+    });
+    expect(config.defaultNetworkOptions).toEqual({ bridge: { a: "b", c: "d=e" } });
+    expect(config.acceptMark).toEqual({ mark: 1, mask: 3 });
+    expect(() => parse(["--bridge-accept-fwmark=x"])).toThrow("invalid firewall mark: x");
+    expect(() => parse(["--default-network-opt=bridge"])).toThrow();
   });
 
   test("help names every flag", () => {

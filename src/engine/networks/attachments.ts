@@ -93,7 +93,8 @@ export function portTarget(attachment: Attachment, family: Family): Address | nu
 }
 
 /** Whether NAT can carry this port; what it cannot, the proxy does. */
-export function isNATable(port: HeldPort, target: Address): boolean {
+export function isNATable(port: HeldPort, target: Address, leavesIPv6: boolean): boolean {
+  if (leavesIPv6 && target.family === 6) return false;
   return port.hostIP.family === target.family && !(port.hostIP.family === 6 && isLoopback(port.hostIP));
 }
 
@@ -107,20 +108,24 @@ export function publishedPorts(attachment: Attachment): PublishedPort[] {
 }
 
 /** Everything the packet filter is to know, of all networks and all containers at once. */
-export function firewallState(networks: Iterable<LiveNetwork>, attachments: Iterable<Attachment>): FirewallState {
+export function firewallState(
+  networks: Iterable<LiveNetwork>,
+  attachments: Iterable<Attachment>,
+  settings: Omit<FirewallState, "bridges" | "ports">,
+): FirewallState {
   const bridges = [...networks].filter((network) => network.bridge !== null).map(({ record }) => bridgeRules(record));
   const ports: PortRule[] = [];
   for (const attachment of attachments) {
     for (const held of attachment.ports) {
       const target = portTarget(attachment, held.hostIP.family);
-      if (target === null || !isNATable(held, target)) continue;
+      if (target === null || !isNATable(held, target, settings.leavesIPv6)) continue;
       const { protocol, hostIP, hostPort, port } = held;
       ports.push({ protocol, hostIP, hostPort, target, targetPort: port, owner: attachment.containerName });
     }
   }
   // Those for one address before those for all: the first that matches decides.
   ports.sort((a, b) => hostBits(b) - hostBits(a));
-  return { bridges, ports };
+  return { ...settings, bridges, ports };
 }
 
 function hostBits(port: PortRule): number {

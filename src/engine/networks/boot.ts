@@ -1,25 +1,15 @@
 // What the networks do when the daemon starts and stops: the predefined networks and the default bridge, the bridges of
 // all others, the kernel settings they need; and how all of it is taken away again.
-import {
-  contains,
-  formatAddress,
-  type HostNetwork,
-  localMAC,
-  overlaps,
-  parseAddress,
-  parseCIDR,
-  subnetOf,
-} from "../../../runtime/mod.ts";
+import { contains, type HostNetwork, localMAC, parseAddress, subnetOf } from "../../../runtime/mod.ts";
 import type { Config } from "../../config.ts";
 import type { NetworkStore } from "../../db/networks.ts";
-import { invalid } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { RandomBytes } from "../ids.ts";
 import type { NetworkRecord } from "../mod.ts";
 import type { LiveNetwork } from "./attachments.ts";
-import { bridgeOptions, defaultBridgeOptions, networkSubnets } from "./bridge_options.ts";
-import { choosePool, createPool, DOCKER_POOLS } from "./ipam.ts";
-import { automatic } from "./new_network.ts";
+import { bridgeOptions, networkSubnets } from "./bridge_options.ts";
+import { settleDefaultBridge } from "./default_bridge.ts";
+import { createPool, DOCKER_POOLS } from "./ipam.ts";
 import { PREDEFINED, predefinedRecord } from "./predefined.ts";
 
 export interface BootDeps {
@@ -45,7 +35,11 @@ export async function loadRecords(deps: BootDeps): Promise<NetworkRecord[]> {
   const bridge = records.get("bridge");
   if (deps.config().bridge === "none") records.delete("bridge");
   else if (bridge !== undefined) {
-    const settled = settleDefaultBridge(deps, bridge, networks);
+    const settled = settleDefaultBridge(
+      { host: deps.host, config: deps.config(), pools: pools(deps.config()), seed: seedOf([...records.values()]) },
+      bridge,
+      networks,
+    );
     if (JSON.stringify(settled) !== JSON.stringify(bridge)) await deps.store.update(settled);
     records.set("bridge", settled);
   }
@@ -56,32 +50,10 @@ export function pools(config: Config): readonly { base: string; size: number }[]
   return config.defaultAddressPools.length > 0 ? config.defaultAddressPools : DOCKER_POOLS;
 }
 
-/** The default bridge's subnet: as configured, as the interface has it, as it was last time, or the first that is free. */
-function settleDefaultBridge(deps: BootDeps, record: NetworkRecord, all: readonly NetworkRecord[]): NetworkRecord {
-  const config = deps.config();
-  const interfaceName = config.bridge === "" ? "docker0" : config.bridge;
-  const options = defaultBridgeOptions(interfaceName, config.mtu);
-  const taken = deps.host
-    .routedSubnets()
-    .filter((route) => route.interfaceName !== interfaceName)
-    .map(({ subnet }) => subnet);
-  const others = all.filter(({ id }) => id !== record.id).flatMap((other) => networkSubnets(other));
-  const inUse = [...taken, ...others.map(({ subnet }) => subnet)];
-  const present = (deps.host.bridgeAddresses(interfaceName) ?? []).find((text) => !text.includes(":"));
-  const [before] = networkSubnets(record);
-  const given = config.bip !== "" ? config.bip : (present ?? "");
-  if (given !== "") {
-    const parsed = parseCIDR(given);
-    if (parsed === null || parsed.address.value === parsed.subnet.value) {
-      throw invalid(`bip: not an address of a subnet: ${JSON.stringify(given)}`);
-    }
-    const pool = { ...automatic(parsed.subnet), gateway: formatAddress(parsed.address) };
-    return { ...record, options, ipam: { ...record.ipam, config: [pool] } };
-  }
-  const keeps =
-    before !== undefined && before.subnet.family === 4 && !inUse.some((subnet) => overlaps(subnet, before.subnet));
-  const pool = keeps ? record.ipam.config.slice(0, 1) : [automatic(choosePool(pools(config), 4, inUse))];
-  return { ...record, options, ipam: { ...record.ipam, config: pool } };
+/** The IDs of the predefined networks are random, made once on this host, and told to nobody who could not see them. */
+export function seedOf(records: readonly NetworkRecord[]): Uint8Array {
+  const host = records.find(({ name }) => name === "host");
+  return Uint8Array.fromHex((host?.id ?? "").slice(0, 10).padEnd(10, "0"));
 }
 
 /** Makes sure of a network's bridge. Throws what the kernel says. */

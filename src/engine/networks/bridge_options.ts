@@ -1,7 +1,14 @@
 // What a bridge network's record means for its bridge: the driver options read, and the rules for the packet filter made.
 // Pure. COMPAT: the option names are Docker's; compose files and scripts use them.
-import { type Address, type BridgeRules, parseAddress, parseCIDR, type Subnet } from "../../../runtime/mod.ts";
-import { invalid, notImplemented } from "../../errors.ts";
+import {
+  type Address,
+  type BridgeRules,
+  type Family,
+  parseAddress,
+  parseCIDR,
+  type Subnet,
+} from "../../../runtime/mod.ts";
+import { invalid } from "../../errors.ts";
 import { shortID } from "../ids.ts";
 import type { NetworkRecord } from "../mod.ts";
 
@@ -15,7 +22,11 @@ const OPTION = {
   inhibit: "com.docker.network.bridge.inhibit_ipv4",
   prefix: "com.docker.network.container_iface_prefix",
   mtu: "com.docker.network.driver.mtu",
+  trusted: "com.docker.network.bridge.trusted_host_interfaces",
 } as const;
+
+/** nat: behind the host; nat-unprotected: that, with every port open; routed: at its own addresses; isolated: no gateway. */
+type GatewayMode = "nat" | "nat-unprotected" | "routed" | "isolated";
 
 export interface BridgeOptions {
   interfaceName: string;
@@ -23,7 +34,9 @@ export interface BridgeOptions {
   masquerades: boolean;
   /** Where a published port is bound that names no address. */
   hostBinding: Address;
-  isUnprotected: boolean;
+  modes: Readonly<Record<Family, GatewayMode>>;
+  /** Interfaces of the host from where published ports answer at the containers' own addresses. */
+  trustedInterfaces: string[];
   /** The bridge itself has no address: the network ends at it. */
   hasNoGateway: boolean;
   /** `eth`. */
@@ -34,6 +47,7 @@ export interface BridgeOptions {
 const ETHERNET_MTU = 1500;
 const MTU_MIN = 68,
   MTU_MAX = 65_535;
+const FAMILIES: readonly Family[] = [4, 6];
 const ANY: Address = { family: 4, value: 0n };
 
 /** Throws Docker's 400 for a value that cannot be, and our 501 for a mode we do not have. */
@@ -41,32 +55,47 @@ export function bridgeOptions(network: Pick<NetworkRecord, "id" | "options" | "i
   const { options } = network;
   const given = options[OPTION.name] ?? "";
   if (given !== "" && !isInterfaceName(given)) throw invalid(`invalid bridge name: ${JSON.stringify(given)}`);
-  const modes = [options[OPTION.gatewayMode4] ?? "", options[OPTION.gatewayMode6] ?? ""];
-  for (const mode of modes) checkGatewayMode(mode, network.isInternal);
+  const modes = {
+    4: gatewayMode(options[OPTION.gatewayMode4] ?? "", network.isInternal),
+    6: gatewayMode(options[OPTION.gatewayMode6] ?? "", network.isInternal),
+  };
   const binding = options[OPTION.hostBinding] ?? "";
   const hostBinding = binding === "" ? ANY : parseAddress(binding);
-  if (hostBinding === null || hostBinding.family !== 4)
-    throw invalid(`invalid value for ${OPTION.hostBinding}: ${binding}`);
+  if (hostBinding === null) throw invalid(`invalid value for ${OPTION.hostBinding}: ${binding}`);
   return {
     interfaceName: given === "" ? `br-${shortID(network.id)}` : given,
     allowsTraffic: flag(options, OPTION.icc, true),
     masquerades: flag(options, OPTION.masquerade, true),
     hostBinding,
-    isUnprotected: modes.includes("nat-unprotected"),
-    hasNoGateway: flag(options, OPTION.inhibit, false) || modes.includes("isolated"),
+    modes,
+    trustedInterfaces: trustedInterfaces(options[OPTION.trusted] ?? ""),
+    hasNoGateway: flag(options, OPTION.inhibit, false) || modes[4] === "isolated" || modes[6] === "isolated",
     interfacePrefix: (options[OPTION.prefix] ?? "") === "" ? "eth" : interfacePrefix(options[OPTION.prefix] ?? ""),
     mtu: parseMTU(options[OPTION.mtu] ?? ""),
   };
 }
 
-function checkGatewayMode(mode: string, isInternal: boolean): void {
-  if (mode === "" || mode === "nat" || mode === "nat-unprotected") return;
-  if (mode === "isolated") {
-    if (!isInternal) throw invalid("gateway mode 'isolated' can only be used for an internal network");
-    return;
+function gatewayMode(mode: string, isInternal: boolean): GatewayMode {
+  switch (mode) {
+    case "":
+      return "nat";
+    case "nat":
+    case "nat-unprotected":
+    case "routed":
+      return mode;
+    case "isolated":
+      if (!isInternal) throw invalid("gateway mode 'isolated' can only be used for an internal network");
+      return mode;
+    default:
+      throw invalid(`unknown gateway mode ${mode}`);
   }
-  if (mode === "routed") throw notImplemented("gateway mode 'routed' is not implemented");
-  throw invalid(`unknown gateway mode ${mode}`);
+}
+
+function trustedInterfaces(text: string): string[] {
+  const names = text.split(":").filter((name) => name !== "");
+  const wrong = names.find((name) => !isInterfaceName(name));
+  if (wrong !== undefined) throw invalid(`invalid value for ${OPTION.trusted}: ${JSON.stringify(text)}`);
+  return names;
 }
 
 function flag(options: Record<string, string>, key: string, otherwise: boolean): boolean {
@@ -95,12 +124,16 @@ function isInterfaceName(text: string): boolean {
 }
 
 /** Inspect of the default bridge shows its settings in the driver's own words. */
-export function defaultBridgeOptions(interfaceName: string, mtu: number): Record<string, string> {
+export function defaultBridgeOptions(
+  interfaceName: string,
+  mtu: number,
+  flags: { allowsTraffic: boolean; masquerades: boolean; bindingIP: string },
+): Record<string, string> {
   return {
     "com.docker.network.bridge.default_bridge": "true",
-    [OPTION.icc]: "true",
-    [OPTION.masquerade]: "true",
-    [OPTION.hostBinding]: "0.0.0.0",
+    [OPTION.icc]: String(flags.allowsTraffic),
+    [OPTION.masquerade]: String(flags.masquerades),
+    [OPTION.hostBinding]: flags.bindingIP,
     [OPTION.name]: interfaceName,
     [OPTION.mtu]: String(mtu === 0 ? ETHERNET_MTU : mtu),
   };
@@ -133,7 +166,9 @@ export function bridgeRules(network: NetworkRecord): BridgeRules {
     subnets: networkSubnets(network).map(({ subnet }) => subnet),
     isInternal: network.isInternal,
     allowsTraffic: options.allowsTraffic,
-    masquerades: options.masquerades,
-    isUnprotected: options.isUnprotected,
+    masquerades: FAMILIES.filter((family) => options.masquerades && options.modes[family] !== "routed"),
+    unprotected: FAMILIES.filter((family) => options.modes[family] === "nat-unprotected"),
+    routed: FAMILIES.filter((family) => options.modes[family] === "routed"),
+    trustedInterfaces: options.trustedInterfaces,
   };
 }

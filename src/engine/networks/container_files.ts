@@ -39,8 +39,8 @@ export interface ContainerFilesDeps {
   hostFiles: HostFiles;
   hostResolvConf(): HostResolvConf;
   linkHosts(record: ContainerRecord): HostsEntry[];
-  /** What `host-gateway` stands for; "" when there is no default bridge. */
-  hostGateway(): string;
+  /** What `host-gateway` stands for; [] when there is no default bridge. */
+  hostGateways(): readonly string[];
 }
 
 export function writeContainerFiles(
@@ -53,19 +53,20 @@ export function writeContainerFiles(
   const isHost = networkMode(record.hostConfig.NetworkMode).kind === "host";
   const hostHosts = isHost ? readText(deps.hostFiles.hosts) : null;
   const resolvConf = resolvConfOf(deps, record, endpoints, hasResolver);
-  const asked = record.hostConfig.ExtraHosts.map((text): HostsEntry => {
+  const asked = record.hostConfig.ExtraHosts.flatMap((text): HostsEntry[] => {
     const { name, address } = parseExtraHost(text);
-    return { names: name, address: address === HOST_GATEWAY ? requireGateway(deps) : address };
+    const addresses = address === HOST_GATEWAY ? requireGateways(deps) : [address];
+    return addresses.map((each) => ({ names: name, address: each }));
   });
   const extra = [...asked, ...deps.linkHosts(record)];
   const hosts = isHost ? hostsWith(hostHosts ?? "", extra) : hostsText(extra, ownEntries(record, endpoints));
   return writeFiles(directory, { hostname: `${record.config.Hostname}\n`, hosts, resolvConf });
 }
 
-function requireGateway(deps: ContainerFilesDeps): string {
-  const gateway = deps.hostGateway();
-  if (gateway === "") throw internal("unable to derive the IP value for host-gateway");
-  return gateway;
+function requireGateways(deps: ContainerFilesDeps): readonly string[] {
+  const gateways = deps.hostGateways();
+  if (gateways.length === 0) throw internal("unable to derive the IP value for host-gateway");
+  return gateways;
 }
 
 /** The container's own names, at each of its addresses. */

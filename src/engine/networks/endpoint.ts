@@ -138,10 +138,40 @@ function settingsFaults(settings: EndpointSettings, name: string, network: Netwo
   for (const address of settings.IPAMConfig?.LinkLocalIPs ?? []) {
     if (parseAddress(address) === null) faults.push(`invalid link-local IP address: ${address}`);
   }
+  try {
+    endpointSysctls(settings.DriverOpts, "");
+  } catch (error) {
+    faults.push(error instanceof Error ? error.message : String(error));
+  }
   if (settings.MacAddress !== "" && parseMAC(settings.MacAddress) === null) {
     faults.push(`invalid MAC address: ${settings.MacAddress}`);
   }
   return faults;
+}
+
+const SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls";
+
+/**
+ * The kernel settings of an endpoint's own interface, as files below /proc/sys: `net.ipv4.conf.IFNAME.log_martians=1,…`.
+ * COMPAT: IFNAME stands for the interface, in small letters too, since the CLI makes it so; only settings of interfaces are
+ * taken. Throws `invalid`.
+ */
+export function endpointSysctls(
+  options: Readonly<Record<string, string>>,
+  interfaceName: string,
+): { path: string; text: string }[] {
+  const given = options[SYSCTLS_OPTION] ?? "";
+  return given
+    .split(",")
+    .filter((entry) => entry !== "")
+    .map((entry) => {
+      const [, family, kind, name, value] =
+        /^net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.IFNAME\.([a-z0-9_]+)=(.+)$/i.exec(entry) ?? [];
+      if (family === undefined || kind === undefined || name === undefined || value === undefined) {
+        throw invalid(`invalid endpoint sysctl ${JSON.stringify(entry)}: net.ipv4.conf.IFNAME.NAME=VALUE is needed`);
+      }
+      return { path: `/proc/sys/net/${family}/${kind}/${interfaceName}/${name}`, text: value };
+    });
 }
 
 /** The same at connect time, when the network is there: addresses must lie in subnets that the user chose. */

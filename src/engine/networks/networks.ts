@@ -14,7 +14,7 @@ import { matchesLabels, untilFilter } from "../filters.ts";
 import { type RandomBytes, shortID } from "../ids.ts";
 import type { Events, Filters, NetworkRecord, Networks } from "../mod.ts";
 import { type Attachment, firewallState, type LiveNetwork } from "./attachments.ts";
-import { type BootDeps, bringUp, enableForwarding, loadRecords, pools, routedElsewhere } from "./boot.ts";
+import { type BootDeps, bringUp, enableForwarding, loadRecords, pools, routedElsewhere, seedOf } from "./boot.ts";
 import { bridgeOptions } from "./bridge_options.ts";
 import { connect, type ConnectDeps, disconnect, type NetworkContainers } from "./connect.ts";
 import { type HostFiles, resolvConfOf, writeContainerFiles } from "./container_files.ts";
@@ -77,7 +77,14 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
   const attachments = new Map<string, Attachment>();
   let isFiltering = deps.config().managesFirewall;
   let undoForwarding: (() => void) | null = null;
-  const state = () => firewallState(live.values(), attachments.values());
+  const state = () => {
+    const { managesFirewallIPv6, allowsDirectRouting, acceptMark } = deps.config();
+    return firewallState(live.values(), attachments.values(), {
+      leavesIPv6: !managesFirewallIPv6,
+      allowsDirectRouting,
+      acceptMark,
+    });
+  };
   const rules = createRules(host, tableName(bridgeName), () => isFiltering, state);
   const ports = createPorts({
     reserve: (protocol, hostIP, port) => host.reservePort(protocol, hostIP, port),
@@ -88,13 +95,19 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
     for (const network of live.values()) if (network.record.name === name) return network;
     return null;
   };
-  const hostResolvConf = createHostResolvConf(deps.hostFiles);
+  const { resolvConf } = deps.config();
+  const hostFiles = resolvConf === "" ? deps.hostFiles : { ...deps.hostFiles, resolvConf };
+  const hostResolvConf = createHostResolvConf(hostFiles);
   const files = {
     config: () => deps.config(),
-    hostFiles: deps.hostFiles,
+    hostFiles,
     hostResolvConf,
     linkHosts: (record: ContainerRecord) => deps.linkHosts(record),
-    hostGateway: () => byName("bridge")?.record.ipam.config[0]?.gateway ?? "",
+    hostGateways: () => {
+      const { hostGatewayIPs } = deps.config();
+      const own = byName("bridge")?.record.ipam.config.map(({ gateway }) => gateway) ?? [];
+      return hostGatewayIPs.length > 0 ? hostGatewayIPs : own;
+    },
   };
   const sandboxes: ConnectDeps = {
     ...deps,
@@ -220,6 +233,7 @@ function createService(deps: ServiceDeps): Networks {
       existing: records(),
       routed: routedElsewhere(host).map(({ subnet }) => subnet),
       pools: pools(deps.config()),
+      defaultOptions: deps.config().defaultNetworkOptions,
       seed: seedOf(records()),
       hasIPv6: deps.hasIPv6,
       random: deps.random,
@@ -290,10 +304,4 @@ function createService(deps: ServiceDeps): Networks {
       await connect(deps, lookUp(nameOrID), container, settings ?? NO_SETTINGS),
     disconnect: async (nameOrID, container, force) => await disconnect(deps, lookUp(nameOrID), container, force),
   };
-}
-
-/** The IDs of the predefined networks are random, made once on this host, and told to nobody who could not see them. */
-function seedOf(records: readonly NetworkRecord[]): Uint8Array {
-  const host = records.find(({ name }) => name === "host");
-  return Uint8Array.fromHex((host?.id ?? "").slice(0, 10).padEnd(10, "0"));
 }

@@ -26,6 +26,8 @@ export interface NewNetworkContext {
   /** Subnets the host itself routes somewhere. */
   routed: readonly Subnet[];
   pools: readonly DefaultPool[];
+  /** The daemon's, by driver, for options that the request does not give. */
+  defaultOptions: Readonly<Record<string, Record<string, string>>>;
   /** Random bytes that stay the same on this host: where its own IPv6 prefix comes from. */
   seed: Uint8Array;
   hasIPv6: boolean;
@@ -67,7 +69,7 @@ export function newNetwork(request: NetworkCreate, context: NewNetworkContext): 
       config,
       isAutomatic: (request.IPAM?.Config ?? []).every((pool) => pool.Subnet === ""),
     },
-    options: request.Options,
+    options: { ...context.defaultOptions[driver], ...request.Options },
     labels: request.Labels,
   };
   checkBridgeName(record, context.existing);

@@ -1,6 +1,14 @@
 // One endpoint of a container that starts or runs: its addresses, its name inside, its published ports, and its plug.
 // Called by sandbox.ts at start and by connect.ts while a container runs.
-import { type Address, type Fd, formatAddress, localMAC, parseAddress, SyscallError } from "../../../runtime/mod.ts";
+import {
+  type Address,
+  type Family,
+  type Fd,
+  formatAddress,
+  localMAC,
+  parseAddress,
+  SyscallError,
+} from "../../../runtime/mod.ts";
 import { conflict, EngineError, internal } from "../../errors.ts";
 import type { ContainerRecord, EndpointRecord } from "../containers/container.ts";
 import { newID } from "../ids.ts";
@@ -12,7 +20,9 @@ import {
   portTarget,
   takeAddress,
 } from "./attachments.ts";
-import { dnsNames } from "./endpoint.ts";
+import type { NetworkRecord } from "../mod.ts";
+import { DEFAULT_GATEWAY } from "./default_bridge.ts";
+import { dnsNames, endpointSysctls } from "./endpoint.ts";
 import { parsePortRequests } from "./ports.ts";
 import type { SandboxDeps } from "./sandbox.ts";
 
@@ -36,7 +46,7 @@ export function takeEndpoint(
     dnsNames: dnsNames(container, planned.settings, net),
   };
   attachment.endpoints.push({ record: endpoint, network });
-  const gateways = hasWayOut(network) ? net.ipam.config.map((pool) => pool.gateway) : [];
+  const gateways = hasWayOut(network) ? net.ipam.config.map(containersGateway) : [];
   if (net.enableIPv4) {
     const { address, prefixLength } = takeAddress(network, 4, planned.settings.IPAMConfig?.IPv4Address ?? "");
     endpoint.ipAddress = formatAddress(address);
@@ -52,10 +62,16 @@ export function takeEndpoint(
   return endpoint;
 }
 
+/** COMPAT: the default bridge's pool may name another gateway than the bridge itself. */
+function containersGateway({ gateway, auxiliaryAddresses }: NetworkRecord["ipam"]["config"][number]): string {
+  return auxiliaryAddresses[DEFAULT_GATEWAY[4]] ?? auxiliaryAddresses[DEFAULT_GATEWAY[6]] ?? gateway;
+}
+
 function hasWayOut(network: LiveNetwork): boolean {
   return !network.record.isInternal && network.bridge?.options.hasNoGateway === false;
 }
 
+const FAMILIES: readonly Family[] = [4, 6];
 const INTERFACE_NAME_OPTION = "com.docker.network.endpoint.ifname";
 
 function freeInterface(attachment: Attachment, planned: EndpointRecord, prefix: string): string {
@@ -78,10 +94,16 @@ export function takePorts(deps: SandboxDeps, attachment: Attachment, record: Con
   const gateway = gatewayEndpoint(attachment, 4) ?? gatewayEndpoint(attachment, 6);
   if (requests.length === 0 || gateway === null) return;
   attachment.portsNetworkID = gateway.record.networkID;
-  const hostBinding = gateway.network.bridge?.options.hostBinding ?? { family: 4, value: 0n };
+  const { options } = gateway.network.bridge ?? { options: null };
+  const hostBinding = options?.hostBinding ?? { family: 4, value: 0n };
+  const isRouted = (family: Family): boolean => options?.modes[family] === "routed";
+  const bound = FAMILIES.filter((family) => !isRouted(family));
+  const hasAddress = { 4: gateway.record.ipAddress !== "", 6: gateway.record.ip6Address !== "" };
+  const routed = FAMILIES.filter((family) => isRouted(family) && hasAddress[family]);
   for (const request of requests) {
     try {
-      attachment.ports.push(...deps.ports.hold(request, hostBinding));
+      attachment.ports.push(...deps.ports.hold(request, hostBinding, bound));
+      for (const family of routed) attachment.ports.push(deps.ports.route(request, family));
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
       // COMPAT: people search for this sentence.
@@ -98,11 +120,12 @@ export function takePorts(deps: SandboxDeps, attachment: Attachment, record: Con
 
 /** Connections that NAT does not carry: the reservation's own socket does. */
 export function serveByProxy(deps: SandboxDeps, attachment: Attachment): void {
+  const { managesFirewall, managesFirewallIPv6 } = deps.config();
   for (const held of attachment.ports) {
     const target = portTarget(attachment, held.hostIP.family);
-    if (target === null) continue;
+    if (target === null || held.hostPort === 0) continue;
     // [::1] cannot be translated at all, so every IPv6 socket is served; NAT takes what it can before that.
-    const isLeftToNAT = deps.config().managesFirewall && isNATable(held, target) && held.hostIP.family === 4;
+    const isLeftToNAT = managesFirewall && isNATable(held, target, !managesFirewallIPv6) && held.hostIP.family === 4;
     if (!isLeftToNAT) held.reservation.serve({ host: formatAddress(target), port: held.port });
   }
 }
@@ -145,6 +168,7 @@ export function plugEndpoint(
         // through the very port its packet came from.
         isHairpin: deps.host.readSysctl("net/bridge/bridge-nf-call-iptables") === "1",
         isIsolated: !bridge.options.allowsTraffic,
+        sysctls: endpointSysctls(record.settings.DriverOpts, record.interfaceName),
       });
       return;
     } catch (error) {

@@ -2,6 +2,7 @@
 // is refused there; giving happens at start, with a real socket for each port until the container stops.
 import {
   type Address,
+  type Family,
   formatAddress,
   isUnspecified,
   parseAddress,
@@ -99,9 +100,11 @@ export interface PortsDeps {
 export interface Ports {
   /**
    * Holds the port a request asks for, at each host address it means. `defaultIP` stands for a request that names none:
-   * 0.0.0.0 brings [::] along. Throws Docker's words.
+   * 0.0.0.0 brings [::] along. Only addresses of `families` (both) count. Throws Docker's words.
    */
-  hold(request: PortRequest, defaultIP: Address): HeldPort[];
+  hold(request: PortRequest, defaultIP: Address, families?: readonly Family[]): HeldPort[];
+  /** A port that is only opened at the container's own address: nothing of the host is held for it. */
+  route(request: PortRequest, family: Family): HeldPort;
   /** Takes again what a container held before this daemon started. */
   holdAgain(port: { port: number; protocol: Protocol; hostIP: string; hostPort: number }): HeldPort | null;
   release(held: readonly HeldPort[]): void;
@@ -162,13 +165,15 @@ export function createPorts(deps: PortsDeps): Ports {
   }
 
   return {
-    hold(request, defaultIP) {
-      const hosts =
+    hold(request, defaultIP, families = [4, 6]) {
+      const meant =
         request.hostIP !== null
           ? [request.hostIP]
           : defaultIP.family === 4 && isUnspecified(defaultIP) && deps.hasIPv6
             ? [defaultIP, ANY_V6]
             : [defaultIP];
+      const hosts = meant.filter(({ family }) => families.includes(family));
+      if (hosts.length === 0) return [];
       let failure: unknown = internal("all ports are allocated");
       for (const hostPort of request.first === 0 ? ephemeral() : numbers(request.first, request.last)) {
         try {
@@ -182,15 +187,23 @@ export function createPorts(deps: PortsDeps): Ports {
       }
       throw failure;
     },
+    route: ({ port, protocol }, family) => routed(port, protocol, family),
     holdAgain({ port, protocol, hostIP, hostPort }) {
       const address = parseAddress(hostIP);
       if (address === null) return null;
+      if (hostPort === 0) return routed(port, protocol, address.family);
       return (
         holdAt({ port, protocol, hostIP: address, first: hostPort, last: hostPort }, [address], hostPort)[0] ?? null
       );
     },
     release,
   };
+}
+
+/** COMPAT: shown by inspect as every address of the host, without a port there. */
+function routed(port: number, protocol: Protocol, family: Family): HeldPort {
+  const reservation: PortReservation = { serve() {}, [Symbol.dispose]() {} };
+  return { port, protocol, hostIP: { family, value: 0n }, hostPort: 0, reservation };
 }
 
 const ANY_V6: Address = { family: 6, value: 0n };

@@ -1,7 +1,7 @@
 // A network from its request: pools, names, bridges, defaults; and how networks are looked up.
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import { parseCIDR, type Subnet } from "../../../../runtime/mod.ts";
+import { type FirewallState, parseCIDR, type Subnet } from "../../../../runtime/mod.ts";
 import { isKind } from "../../../../src/errors.ts";
 import { type BridgeOptions, bridgeOptions } from "../../../../src/engine/networks/bridge_options.ts";
 import { DOCKER_POOLS } from "../../../../src/engine/networks/ipam.ts";
@@ -21,6 +21,7 @@ const make = (body: object, existing: NetworkRecord[] = [], routed: Subnet[] = [
     existing,
     routed,
     pools: DOCKER_POOLS,
+    defaultOptions: { macvlan: { a: "b" } },
     seed: Uint8Array.of(1, 2, 3, 4, 5),
     hasIPv6: true,
     random,
@@ -110,7 +111,11 @@ describe("a new network", () => {
     [{ Name: "n", Options: { "com.docker.network.bridge.name": "a/b" } }, "invalid", "invalid bridge name"],
     [{ Name: "n", Options: { "com.docker.network.bridge.enable_icc": "maybe" } }, "invalid", "enable_icc"],
     [{ Name: "n", Options: { "com.docker.network.driver.mtu": "12" } }, "invalid", "mtu"],
-    [{ Name: "n", Options: { "com.docker.network.bridge.gateway_mode_ipv4": "routed" } }, "notImplemented", "routed"],
+    [
+      { Name: "n", Options: { "com.docker.network.bridge.gateway_mode_ipv4": "no" } },
+      "invalid",
+      "unknown gateway mode no",
+    ],
     [
       { Name: "n", Options: { "com.docker.network.bridge.gateway_mode_ipv4": "isolated" } },
       "invalid",
@@ -143,7 +148,8 @@ test("a bridge is named after its network, and has Docker's defaults", () => {
     allowsTraffic: true,
     masquerades: true,
     hostBinding: { family: 4, value: 0n },
-    isUnprotected: false,
+    modes: { 4: "nat", 6: "nat" },
+    trustedInterfaces: [],
     hasNoGateway: false,
     interfacePrefix: "eth",
     mtu: 1500,
@@ -178,11 +184,19 @@ describe("looking up", () => {
   });
 });
 
+const NO_RULES: FirewallState = {
+  bridges: [],
+  ports: [],
+  leavesIPv6: false,
+  allowsDirectRouting: false,
+  acceptMark: null,
+};
+
 describe("rules", () => {
   test("asked for together are one transaction, with the state of its moment", async () => {
     const applied: number[] = [];
     let ports = 0;
-    const state = () => ({ bridges: [], ports: [], count: ports });
+    const state = () => ({ ...NO_RULES, count: ports });
     const rules = createRules({ applyFirewall: () => void applied.push(ports) }, "t", () => true, state);
     const first = rules.sync();
     ports = 1;
@@ -203,7 +217,7 @@ describe("rules", () => {
       { applyFirewall },
       "t",
       () => true,
-      () => ({ bridges: [], ports: [] }),
+      () => NO_RULES,
     );
     const outcomes = await Promise.allSettled([rules.sync(), rules.sync()]);
     expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);

@@ -1,7 +1,13 @@
 // Firewall rules as data, and the netlink messages that they become.
 import { expect, test } from "bun:test";
 import { parseAddress, parseCIDR } from "../../../../runtime/net/address.ts";
-import { type BridgeRules, firewallTable, type PortRule, userTable } from "../../../../runtime/net/firewall.ts";
+import {
+  type BridgeRules,
+  type FirewallState,
+  firewallTable,
+  type PortRule,
+  userTable,
+} from "../../../../runtime/net/firewall.ts";
 import { parseAttributes, parseMessages } from "../../../../runtime/net/netlink.ts";
 import { Batch } from "../../../../runtime/net/nftables.ts";
 import { destinationPort, input, sourceIn } from "../../../../runtime/net/nft_rule.ts";
@@ -13,8 +19,10 @@ const bridge = (name: string, more: Partial<BridgeRules> = {}): BridgeRules => (
   subnets: [subnet("172.17.0.0/16")],
   isInternal: false,
   allowsTraffic: true,
-  masquerades: true,
-  isUnprotected: false,
+  masquerades: [4, 6],
+  unprotected: [],
+  routed: [],
+  trustedInterfaces: [],
   ...more,
 });
 const port = (more: Partial<PortRule> = {}): PortRule => ({
@@ -26,14 +34,22 @@ const port = (more: Partial<PortRule> = {}): PortRule => ({
   owner: "web",
   ...more,
 });
+const state = (bridges: BridgeRules[], ports: PortRule[] = [], more: Partial<FirewallState> = {}): FirewallState => ({
+  bridges,
+  ports,
+  leavesIPv6: false,
+  allowsDirectRouting: false,
+  acceptMark: null,
+  ...more,
+});
 /** Chains as `name: comment; comment`. */
-const outline = (...args: Parameters<typeof firewallTable>) =>
+const outline = (...args: Parameters<typeof state>) =>
   Object.fromEntries(
-    firewallTable(...args).chains.map(({ name, rules }) => [name, rules.map(({ comment }) => comment)]),
+    firewallTable("berth", state(...args)).chains.map(({ name, rules }) => [name, rules.map(({ comment }) => comment)]),
   );
 
 test("every chain a rule jumps to exists, and those with hooks are the six known ones", () => {
-  const table = firewallTable("berth", { bridges: [bridge("docker0"), bridge("br-1")], ports: [port()] });
+  const table = firewallTable("berth", state([bridge("docker0"), bridge("br-1")], [port()]));
   const names = new Set(table.chains.map(({ name }) => name));
   for (const { expressions } of table.chains.flatMap(({ rules }) => rules)) {
     for (const expression of expressions) {
@@ -52,37 +68,46 @@ test("every chain a rule jumps to exists, and those with hooks are the six known
 });
 
 test("a bridge lets in what was published and its own, and nothing else", () => {
-  expect(outline("berth", { bridges: [bridge("docker0")], ports: [] })["to-docker0"]).toEqual([
-    "published ports",
-    "among themselves",
-    "nothing else",
-  ]);
-  expect(outline("berth", { bridges: [bridge("b", { allowsTraffic: false })], ports: [] })["to-b"]).toEqual([
-    "published ports",
-    "nothing else",
-  ]);
-  expect(outline("berth", { bridges: [bridge("b", { isUnprotected: true })], ports: [] })["to-b"]?.[0]).toBe(
-    "unprotected",
-  );
+  expect(outline([bridge("docker0")])["to-docker0"]).toEqual(["published ports", "among themselves", "nothing else"]);
+  expect(outline([bridge("b", { allowsTraffic: false })])["to-b"]).toEqual(["published ports", "nothing else"]);
+  expect(outline([bridge("b", { unprotected: [4] })])["to-b"]?.[0]).toBe("unprotected");
+});
+
+test("a port is reached at the container's own address where the network is routed, from trusted interfaces, or if all may", () => {
+  const only = (at: BridgeRules, more: Partial<FirewallState> = {}) =>
+    outline([at], [port()], more)["to-b"]?.slice(0, -3);
+  expect(only(bridge("b"))).toEqual([]);
+  expect(only(bridge("b", { routed: [4] }))).toEqual(["routed: ping", "web: 80/tcp"]);
+  expect(only(bridge("b", { trustedInterfaces: ["vpn0", "vpn1"] }))).toEqual(["web: 80/tcp", "web: 80/tcp"]);
+  expect(only(bridge("b"), { allowsDirectRouting: true })).toEqual(["web: 80/tcp"]);
+  expect(only(bridge("b"), { acceptMark: { mark: 1, mask: 3 } })).toEqual(["marked"]);
+  expect(only(bridge("b", { isInternal: true, routed: [4] }))).toEqual(["internal"]);
+  expect(only(bridge("b", { subnets: [subnet("172.18.0.0/16")], routed: [4] }))).toEqual(["routed: ping"]);
+  // Without a port of the host there is nothing to translate.
+  expect(outline([bridge("b", { routed: [4] })], [port({ hostPort: 0 })])["published"]).toEqual([]);
+});
+
+test("packets of IPv6 are passed over where somebody else writes its rules", () => {
+  expect(outline([bridge("b")], [], { leavesIPv6: true })["forward"]?.[0]).toBe("IPv6 is not ours");
 });
 
 test("an internal bridge is neither masqueraded nor left", () => {
-  const chains = outline("berth", { bridges: [bridge("b", { isInternal: true })], ports: [] });
+  const chains = outline([bridge("b", { isInternal: true })]);
   expect(chains["nat-postrouting"]).toEqual([]);
   expect(chains["forward"]).toEqual(["established", "b is internal", "to b"]);
   expect(chains["to-b"]?.[0]).toBe("internal");
 });
 
 test("a bridge without masquerading keeps hairpin and loopback clients working", () => {
-  const chains = outline("berth", { bridges: [bridge("b", { masquerades: false })], ports: [] });
+  const chains = outline([bridge("b", { masquerades: [] })]);
   expect(chains["nat-postrouting"]).toEqual(["b: clients on loopback", "b: hairpin"]);
 });
 
 test("a port for all addresses asks only for the family, one for an address for that address", () => {
-  const table = firewallTable("berth", {
-    bridges: [],
-    ports: [port(), port({ hostIP: address("192.0.2.1"), hostPort: 53, protocol: "udp" })],
-  });
+  const table = firewallTable(
+    "berth",
+    state([], [port(), port({ hostIP: address("192.0.2.1"), hostPort: 53, protocol: "udp" })]),
+  );
   const rules = table.chains.find(({ name }) => name === "published")?.rules ?? [];
   expect(rules.map(({ comment }) => comment)).toEqual(["web: 0.0.0.0 8080/tcp", "web: 192.0.2.1 53/udp"]);
   expect(rules[0]?.expressions.filter(({ kind }) => kind === "payload").length).toBe(1);
