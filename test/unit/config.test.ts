@@ -178,14 +178,13 @@ describe("the command line", () => {
 
   test("the default bridge's flags, the options of new networks and marks become what they say", () => {
     const { config } = parse([
-      ...[
-        "--icc=false",
-        "--ip=127.0.0.1",
-        "--ip-masq=false",
-        "--ipv6",
-        "--bip6=fd00::1/64",
-        "--fixed-cidr=10.0.0.0/25",
-      ],
+      "--icc=false",
+      "--ip=127.0.0.1",
+      "--ip-masq=false",
+      "--ipv6",
+      "--bip6=fd00::1/64",
+      "--fixed-cidr=10.0.0.0/25",
+
       "--default-network-opt=bridge=a=b",
       "--default-network-opt=bridge=c=d=e",
       "--bridge-accept-fwmark=0x1/3",
