@@ -314,7 +314,7 @@ function systemFacts(config: () => Config, facts: HostFacts, cdi: CdiRegistry): 
     facts,
     cdi,
     build: { version: VERSION, commit: COMMIT, buildTime: BUILD_TIME },
-    networkDrivers: ["bridge", "host", "null"],
+    networkDrivers: ["bridge", "host", "ipvlan", "macvlan", "null"],
     logDrivers: [...LOG_DRIVERS],
   };
 }

@@ -9,6 +9,7 @@ import { AF, openSocket, SOCK } from "../sys/socket.ts";
 import type { Address, Subnet } from "./address.ts";
 import { type Bridge, bridgeAddresses, type BridgeSpec, ensureBridge, removeBridge } from "./bridge.ts";
 import { type FirewallState, firewallTable, type Protocol, userTable } from "./firewall.ts";
+import { type DirectPlug, ensureParent, type Parent, plugDirect, removeParent } from "./direct.ts";
 import { NETLINK } from "./netlink.ts";
 import { createSandbox, netnsOf, plug, type Plug, routesIn, unplug } from "./netns.ts";
 import { NftablesClient } from "./nftables.ts";
@@ -33,6 +34,7 @@ export {
   subnetOf,
 } from "./address.ts";
 export type { BridgeRules, FirewallState, PortRule, Protocol } from "./firewall.ts";
+export type { DirectKind } from "./direct.ts";
 export type { PortReservation } from "./ports.ts";
 
 export interface HostNetwork extends Disposable {
@@ -42,11 +44,17 @@ export interface HostNetwork extends Disposable {
   sandboxOf(pid: number): Fd;
   /** INVARIANT: this, unplug and setDefaultRoute refuse the host's own namespace (EINVAL), whoever took it for a sandbox. */
   plug(request: Plug): void;
+  /** The same on a link of the host, by macvlan or ipvlan. */
+  plugDirect(request: DirectPlug): void;
   /** Takes an interface out of a sandbox that lives on. One that dies takes its own along, at a hundredth of the cost. */
   unplug(sandbox: Fd, interfaceName: string): void;
   /** Sets or, with null, drops the default route of a family. */
   setDefaultRoute(sandbox: Fd, interfaceName: string, family: 4 | 6, gateway: Address | null): void;
 
+  /** The link that macvlan and ipvlan stand on; `eth0.10` is made where it is missing. Throws ENODEV. */
+  ensureParent(name: string): Parent;
+  /** Deletes such a link if we made it. */
+  removeParent(name: string): void;
   ensureBridge(spec: BridgeSpec): Bridge;
   /** Addresses of a bridge that exists, as `10.1.0.1/16`; null when there is none. */
   bridgeAddresses(name: string): string[] | null;
@@ -94,6 +102,10 @@ export function openHostNetwork(): HostNetwork {
       refuseOwn(request.netns);
       plug(routes, request);
     },
+    plugDirect(request) {
+      refuseOwn(request.netns);
+      plugDirect(routes, request);
+    },
     unplug(sandbox, interfaceName) {
       refuseOwn(sandbox);
       unplug(sandbox, interfaceName);
@@ -106,6 +118,8 @@ export function openHostNetwork(): HostNetwork {
       if (gateway === null) inside.deleteDefaultRoute(family);
       else inside.setDefaultRoute(gateway, link.index);
     },
+    ensureParent: (name) => ensureParent(routes, name),
+    removeParent: (name) => removeParent(routes, name),
     ensureBridge: (spec) => ensureBridge(routes, spec),
     bridgeAddresses: (name) => bridgeAddresses(routes, name),
     removeBridge: (name) => removeBridge(routes, name),

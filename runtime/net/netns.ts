@@ -91,19 +91,37 @@ export function plug(host: RouteClient, request: Plug): void {
       const port = requireLink(host, request.hostName);
       host.setBridgePort(port.index, { hairpin: request.isHairpin, isolated: request.isIsolated });
     }
-    if (request.addresses.some(({ address }) => address.family === 6)) {
-      writeIn(netns, [{ path: `/proc/sys/net/ipv6/conf/${interfaceName}/disable_ipv6`, text: "0" }]);
-    }
-    using inside = routesIn(netns);
-    const link = requireLink(inside, interfaceName);
+    prepareInside(netns, request);
+  } catch (error) {
+    const half = host.link(request.hostName);
+    if (half !== null) host.deleteLink(half.index);
+    throw error;
+  }
+}
+
+type Inside = Pick<Plug, "interfaceName" | "addresses" | "gateways" | "sysctls">;
+
+/** An interface that is in its namespace: its settings and addresses, then up, then its routes. */
+export function prepareInside(
+  netns: Fd,
+  request: Inside,
+  addRoutes: (inside: RouteClient, index: number) => void = () => {},
+): void {
+  const { interfaceName } = request;
+  if (request.addresses.some(({ address }) => address.family === 6)) {
+    writeIn(netns, [{ path: `/proc/sys/net/ipv6/conf/${interfaceName}/disable_ipv6`, text: "0" }]);
+  }
+  using inside = routesIn(netns);
+  const link = requireLink(inside, interfaceName);
+  try {
     // Addresses before the link comes up: its announcement to the neighbours then carries them.
     for (const { address, prefixLength } of request.addresses) inside.addAddress(link.index, address, prefixLength);
     if (request.sysctls.length > 0) writeIn(netns, request.sysctls);
     inside.setUp(link.index);
     for (const gateway of request.gateways) inside.setDefaultRoute(gateway, link.index);
+    addRoutes(inside, link.index);
   } catch (error) {
-    const half = host.link(request.hostName);
-    if (half !== null) host.deleteLink(half.index);
+    inside.deleteLink(link.index);
     throw error;
   }
 }

@@ -3,6 +3,7 @@
 import { SyscallError } from "../errors.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
+import type { DirectKind } from "./direct.ts";
 import { AF } from "../sys/socket.ts";
 import {
   type Address,
@@ -42,6 +43,7 @@ const IFLA = {
   ADDRESS: 1,
   IFNAME: 3,
   MTU: 4,
+  LINK: 5,
   MASTER: 10,
   PROTINFO: 12,
   LINKINFO: 18,
@@ -51,6 +53,12 @@ const IFLA = {
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
 const IFLA_BRPORT = { MODE: 4, ISOLATED: 33 } as const;
 const VETH_INFO_PEER = 1;
+const IFLA_VLAN_ID = 1;
+const IFLA_MACVLAN_MODE = 1;
+const IFLA_IPVLAN = { MODE: 1, FLAGS: 2 } as const;
+const MACVLAN_MODE = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
+const IPVLAN_MODE = { l2: 0, l3: 1, l3s: 2 } as const;
+const IPVLAN_FLAG = { bridge: 0, private: 1, vepa: 2 } as const;
 const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4 } as const;
 const IFA_F_NODAD = 0x02;
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5, TABLE: 15 } as const;
@@ -158,6 +166,36 @@ export class RouteClient implements Disposable {
     });
   }
 
+  /** A macvlan or ipvlan on a link of this namespace, made inside another one at once. */
+  addDirect(request: { name: string; parent: number; netns: Fd; mac: string | null; link: DirectKind }): void {
+    const { link } = request;
+    this.#netlink.request(`add ${link.kind} ${request.name}`, RTM.NEWLINK, NLM_F.CREATE | NLM_F.EXCL, (w) => {
+      linkHeader(w).attribute(IFLA.IFNAME, request.name).attribute32(IFLA.LINK, request.parent);
+      w.attribute32(IFLA.NET_NS_FD, request.netns.number);
+      if (request.mac !== null) w.attribute(IFLA.ADDRESS, macBytes(request.mac));
+      w.nest(IFLA.LINKINFO, () => {
+        w.attribute(IFLA_INFO.KIND, link.kind);
+        w.nest(IFLA_INFO.DATA, () => {
+          if (link.kind === "macvlan") w.attribute32(IFLA_MACVLAN_MODE, MACVLAN_MODE[link.mode]);
+          else {
+            w.attribute(IFLA_IPVLAN.MODE, Uint8Array.of(IPVLAN_MODE[link.mode], 0));
+            w.attribute(IFLA_IPVLAN.FLAGS, Uint8Array.of(IPVLAN_FLAG[link.flag], 0));
+          }
+        });
+      });
+    });
+  }
+
+  addVLAN(name: string, parent: number, vlan: number): void {
+    this.#netlink.request(`add vlan ${name}`, RTM.NEWLINK, NLM_F.CREATE | NLM_F.EXCL, (w) => {
+      linkHeader(w).attribute(IFLA.IFNAME, name).attribute32(IFLA.LINK, parent);
+      w.nest(IFLA.LINKINFO, () => {
+        w.attribute(IFLA_INFO.KIND, "vlan");
+        w.nest(IFLA_INFO.DATA, () => w.attribute(IFLA_VLAN_ID, Uint8Array.of(vlan & 0xff, vlan >> 8)));
+      });
+    });
+  }
+
   setUp(index: number): void {
     this.#netlink.request(`set link ${index} up`, RTM.NEWLINK, 0, (w) => void linkHeader(w, index, IFF_UP, IFF_UP));
   }
@@ -239,6 +277,14 @@ export class RouteClient implements Disposable {
         w.attribute(RTA.GATEWAY, addressBytes(gateway)).attribute32(RTA.OIF, linkIndex);
       },
     );
+  }
+
+  /** A default route by the link itself, for links without neighbours. */
+  setDefaultLinkRoute(family: 4 | 6, linkIndex: number): void {
+    this.#netlink.request("set default route by link", RTM.NEWROUTE, NLM_F.CREATE | NLM_F.REPLACE, (w) => {
+      routeHeader(w, family === 4 ? AF.INET : AF.INET6, 0, family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
+      w.attribute32(RTA.OIF, linkIndex);
+    });
   }
 
   /** The default route of a family; none is fine. */

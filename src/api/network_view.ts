@@ -40,8 +40,8 @@ function common(network: NetworkRecord, version: ApiVersion): object {
     Internal: network.isInternal,
     Attachable: network.isAttachable,
     Ingress: network.isIngress,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
+    ConfigFrom: { Network: network.configFrom ?? "" },
+    ConfigOnly: network.isConfigOnly ?? false,
     Options: network.options,
     Labels: network.labels,
   };

@@ -18,6 +18,8 @@ const Stored = v.object({
   isInternal: v.boolean(),
   isAttachable: v.boolean(),
   isIngress: v.boolean(),
+  isConfigOnly: v.exactOptional(v.boolean()),
+  configFrom: v.exactOptional(v.string()),
   ipam: v.object({
     driver: v.string(),
     options: v.nullable(Texts),

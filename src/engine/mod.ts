@@ -428,6 +428,10 @@ export interface NetworkRecord {
   isInternal: boolean;
   isAttachable: boolean;
   isIngress: boolean;
+  /** A set of settings for other networks, and no network itself. */
+  isConfigOnly?: boolean;
+  /** The name of the one that its settings are from. */
+  configFrom?: string;
   ipam: {
     driver: string;
     options: Record<string, string> | null;

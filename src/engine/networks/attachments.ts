@@ -14,6 +14,7 @@ import { internal } from "../../errors.ts";
 import type { EndpointRecord, PublishedPort } from "../containers/container.ts";
 import type { NetworkRecord } from "../mod.ts";
 import { type BridgeOptions, bridgeRules } from "./bridge_options.ts";
+import type { DirectOptions } from "./direct_options.ts";
 import { type AddressPool, requireWithin } from "./ipam.ts";
 import type { HeldPort } from "./ports.ts";
 
@@ -22,6 +23,8 @@ export interface LiveNetwork {
   pools: AddressPool[];
   /** null: the driver has none (host, null), or it could not be made. */
   bridge: { index: number; options: BridgeOptions } | null;
+  /** For macvlan and ipvlan: the link of the host that it stands on. null: another driver, or no such link. */
+  parent: { index: number; options: DirectOptions } | null;
 }
 
 /** A container that runs, as the networks know it. */

@@ -1,13 +1,15 @@
 // What the networks do when the daemon starts and stops: the predefined networks and the default bridge, the bridges of
 // all others, the kernel settings they need; and how all of it is taken away again.
-import { contains, type HostNetwork, localMAC, parseAddress, subnetOf } from "../../../runtime/mod.ts";
+import { contains, type HostNetwork, localMAC, parseAddress, subnetOf, SyscallError } from "../../../runtime/mod.ts";
 import type { Config } from "../../config.ts";
 import type { NetworkStore } from "../../db/networks.ts";
+import { invalid } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { RandomBytes } from "../ids.ts";
 import type { NetworkRecord } from "../mod.ts";
 import type { LiveNetwork } from "./attachments.ts";
 import { bridgeOptions, networkSubnets } from "./bridge_options.ts";
+import { directOptions, isDirect } from "./direct_options.ts";
 import { settleDefaultBridge } from "./default_bridge.ts";
 import { createPool, DOCKER_POOLS } from "./ipam.ts";
 import { PREDEFINED, predefinedRecord } from "./predefined.ts";
@@ -59,7 +61,9 @@ export function seedOf(records: readonly NetworkRecord[]): Uint8Array {
 /** Makes sure of a network's bridge. Throws what the kernel says. */
 export function bringUp(deps: BootDeps, record: NetworkRecord): LiveNetwork {
   const subnets = networkSubnets(record);
-  const live: LiveNetwork = { record, pools: subnets.map(createPool), bridge: null };
+  const live: LiveNetwork = { record, pools: subnets.map(createPool), bridge: null, parent: null };
+  if (record.isConfigOnly === true) return live;
+  if (isDirect(record)) live.parent = bringUpParent(deps, record);
   if (record.driver !== "bridge") return live;
   const options = bridgeOptions(record);
   const addresses = options.hasNoGateway
@@ -82,6 +86,24 @@ export function bringUp(deps: BootDeps, record: NetworkRecord): LiveNetwork {
   if (isOurs && !record.enableIPv6) trySysctl(deps, conf("ipv6", "disable_ipv6"), "1");
   if (record.enableIPv6) enableIPv6Forwarding(deps);
   return live;
+}
+
+function bringUpParent({ host }: BootDeps, record: NetworkRecord): LiveNetwork["parent"] {
+  const options = directOptions(record);
+  try {
+    return { index: host.ensureParent(options.parent).index, options };
+  } catch (error) {
+    if (!(error instanceof SyscallError && error.code === "ENODEV")) throw error;
+    // COMPAT: what Docker says when there is neither the link nor one to make it on.
+    throw invalid(`invalid subinterface vlan name ${options.parent}, example formatting is eth0.10`, { cause: error });
+  }
+}
+
+/** Takes away what was made on the host for a network; what was there before stays. */
+export function takeDown(host: HostNetwork, record: NetworkRecord): void {
+  if (record.isConfigOnly === true) return;
+  if (isDirect(record)) host.removeParent(directOptions(record).parent);
+  else if (record.driver === "bridge") host.removeBridge(bridgeOptions(record).interfaceName);
 }
 
 function enableIPv6Forwarding(deps: BootDeps): void {

@@ -14,8 +14,16 @@ import { matchesLabels, untilFilter } from "../filters.ts";
 import { type RandomBytes, shortID } from "../ids.ts";
 import type { Events, Filters, NetworkRecord, Networks } from "../mod.ts";
 import { type Attachment, firewallState, type LiveNetwork } from "./attachments.ts";
-import { type BootDeps, bringUp, enableForwarding, loadRecords, pools, routedElsewhere, seedOf } from "./boot.ts";
-import { bridgeOptions } from "./bridge_options.ts";
+import {
+  type BootDeps,
+  bringUp,
+  enableForwarding,
+  loadRecords,
+  pools,
+  routedElsewhere,
+  seedOf,
+  takeDown,
+} from "./boot.ts";
 import { connect, type ConnectDeps, disconnect, type NetworkContainers } from "./connect.ts";
 import { type HostFiles, resolvConfOf, writeContainerFiles } from "./container_files.ts";
 import type { HostsEntry } from "./files.ts";
@@ -136,7 +144,7 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
     endpointsOf: (networkID) => endpointsOn(attachments.values(), networkID),
     async start(running) {
       for (const record of await loadRecords(deps)) {
-        live.set(record.id, { record, pools: [], bridge: null });
+        live.set(record.id, { record, pools: [], bridge: null, parent: null });
         try {
           live.set(record.id, bringUp(deps, record));
         } catch (error) {
@@ -174,9 +182,7 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
       steps.push(() => host.removeFirewall(tableName(bridgeName)));
       steps.push(() => host.removeEmptyUserTable(userTableName(bridgeName)));
     }
-    for (const { bridge } of live.values()) {
-      if (bridge !== null) steps.push(() => host.removeBridge(bridge.options.interfaceName));
-    }
+    for (const { record } of live.values()) steps.push(() => takeDown(host, record));
     for (const step of steps) {
       try {
         step();
@@ -253,12 +259,15 @@ function createService(deps: ServiceDeps): Networks {
 
   async function undoCreate(record: NetworkRecord): Promise<void> {
     live.delete(record.id);
-    host.removeBridge(bridgeOptions(record).interfaceName);
+    takeDown(host, record);
     await store.remove(record.id);
   }
 
   async function remove(network: LiveNetwork): Promise<void> {
-    const { record, bridge } = network;
+    const { record } = network;
+    if (records().some(({ configFrom }) => configFrom !== undefined && configFrom === record.name)) {
+      throw forbidden(`configuration network "${record.name}" is in use`);
+    }
     if (isPredefined(record.name)) throw forbidden(`${record.name} is a pre-defined network and cannot be removed`);
     const active = endpointsOn(deps.attachments.values(), record.id);
     if (active.length > 0) {
@@ -276,7 +285,7 @@ function createService(deps: ServiceDeps): Networks {
       throw error;
     }
     await deps.rules.sync();
-    if (bridge !== null) host.removeBridge(bridge.options.interfaceName);
+    takeDown(host, record);
     publish("destroy", record);
   }
 
@@ -285,7 +294,13 @@ function createService(deps: ServiceDeps): Networks {
     const removed: string[] = [];
     for (const network of live.values()) {
       const { record } = network;
-      if (isPredefined(record.name) || isUsed(record) || !matchesLabels(filters, record.labels)) continue;
+      if (
+        isPredefined(record.name) ||
+        record.isConfigOnly === true ||
+        isUsed(record) ||
+        !matchesLabels(filters, record.labels)
+      )
+        continue;
       if (until !== null && Date.parse(record.createdAt) > until) continue;
       await remove(network);
       removed.push(record.name);

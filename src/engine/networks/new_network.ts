@@ -8,11 +8,12 @@ import {
   parseCIDR,
   type Subnet,
 } from "../../../runtime/mod.ts";
-import { conflict, forbidden, invalid, notFound, notImplemented } from "../../errors.ts";
+import { conflict, forbidden, invalid, notFound } from "../../errors.ts";
 import type { NetworkCreate } from "../../schema/network.ts";
 import { newID, type RandomBytes } from "../ids.ts";
 import type { NetworkRecord } from "../mod.ts";
 import { bridgeOptions, networkSubnets } from "./bridge_options.ts";
+import { checkParent, isDirect } from "./direct_options.ts";
 import { choosePool, defaultGateway, type DefaultPool, localPrefix } from "./ipam.ts";
 import { invalidLines, isPredefined } from "./predefined.ts";
 
@@ -35,7 +36,8 @@ export interface NewNetworkContext {
   now: Date;
 }
 
-export function newNetwork(request: NetworkCreate, context: NewNetworkContext): NetworkRecord {
+export function newNetwork(asked: NetworkCreate, context: NewNetworkContext): NetworkRecord {
+  const request = withConfiguration(asked, context.existing);
   const name = request.Name;
   if (name.trim() === "") throw invalid("invalid name: name is empty");
   if (isPredefined(name)) throw forbidden(`operation is not permitted on predefined ${name} network `);
@@ -51,12 +53,15 @@ export function newNetwork(request: NetworkCreate, context: NewNetworkContext): 
   if (!enableIPv4 && !enableIPv6) throw invalid("IPv4 or IPv6 must be enabled");
   if (enableIPv6 && !context.hasIPv6)
     throw invalid("cannot enable IPv6 on the network: this host's kernel has no IPv6");
-  const config = resolvePools(request, { enableIPv4, enableIPv6 }, context);
+  const config = request.ConfigOnly
+    ? (request.IPAM?.Config ?? []).map((pool) => ({ ...toPoolConfig(pool), gateway: pool.Gateway }))
+    : resolvePools(request, { enableIPv4, enableIPv6 }, context);
   const record: NetworkRecord = {
     id: newID(context.random),
     name,
     createdAt: context.now.toISOString(),
-    driver,
+    // COMPAT: a set of settings is shown with the driver that does nothing.
+    driver: request.ConfigOnly ? "null" : driver,
     scope: "local",
     enableIPv4,
     enableIPv6,
@@ -71,19 +76,58 @@ export function newNetwork(request: NetworkCreate, context: NewNetworkContext): 
     },
     options: { ...context.defaultOptions[driver], ...request.Options },
     labels: request.Labels,
+    ...(request.ConfigOnly ? { isConfigOnly: true } : {}),
+    ...(asked.ConfigFrom === null || asked.ConfigFrom.Network === "" ? {} : { configFrom: asked.ConfigFrom.Network }),
   };
-  checkBridgeName(record, context.existing);
+  if (isDirect(record)) checkParent(record, context.existing);
+  else if (!request.ConfigOnly) checkBridgeName(record, context.existing);
   return record;
+}
+
+/** A request with the settings of the network that it takes them from. COMPAT: what may not be said together, in Docker's words. */
+function withConfiguration(request: NetworkCreate, existing: readonly NetworkRecord[]): NetworkCreate {
+  const from = request.ConfigFrom?.Network ?? "";
+  if (request.ConfigOnly) {
+    if (request.Ingress || request.Internal || request.Attachable || request.Scope !== "") {
+      throw forbidden(
+        "configuration network can only contain network specific fields. Network operator fields like " +
+          "[ ingress | internal | attachable | scope ] are not supported.",
+      );
+    }
+    if (from !== "") throw forbidden("a configuration network cannot depend on another configuration network");
+  }
+  if (from === "") return request;
+  const { IPAM, EnableIPv6, Labels, Options } = request;
+  if ((IPAM?.Config ?? []).length > 0 || EnableIPv6 === true || Object.keys({ ...Labels, ...Options }).length > 0) {
+    throw forbidden("user supplied configurations are not supported if the network depends on a configuration network");
+  }
+  const source = existing.find(({ name }) => name === from);
+  if (source === undefined) throw notFound(`network ${from} not found`);
+  if (source.isConfigOnly !== true) throw forbidden(`configuration network "${from}" is not a configuration network`);
+  return {
+    ...request,
+    EnableIPv4: source.enableIPv4,
+    EnableIPv6: source.enableIPv6,
+    Options: source.options,
+    Labels: source.labels,
+    IPAM: {
+      Driver: "default",
+      Options: source.ipam.options,
+      Config: source.ipam.config.map((pool) => ({
+        Subnet: pool.subnet,
+        IPRange: pool.ipRange,
+        Gateway: pool.gateway,
+        AuxiliaryAddresses: pool.auxiliaryAddresses,
+      })),
+    },
+  };
 }
 
 function checkDriver(driver: string, request: NetworkCreate): void {
   if (driver === "overlay" || request.Ingress || request.Scope === "swarm") throw forbidden(NO_SWARM);
   if (driver === "host" || driver === "null") throw forbidden(`only one instance of "${driver}" network is allowed`);
-  if (request.ConfigOnly || request.ConfigFrom !== null) {
-    throw notImplemented("configuration-only networks (config-only, config-from) are not implemented");
-  }
-  if (driver === "macvlan" || driver === "ipvlan") throw notImplemented(`network driver ${driver} is not implemented`);
-  if (driver !== "bridge") throw notFound(`plugin ${JSON.stringify(driver)} not found`);
+  if (driver !== "bridge" && driver !== "macvlan" && driver !== "ipvlan")
+    throw notFound(`plugin ${JSON.stringify(driver)} not found`);
 }
 
 function checkBridgeName(record: NetworkRecord, existing: readonly NetworkRecord[]): void {
@@ -118,7 +162,9 @@ function resolvePools(
     const isV6 = pool.subnet.includes(":");
     return isV6 ? families.enableIPv6 : families.enableIPv4;
   });
-  const used = context.existing.flatMap((network) => networkSubnets(network).map(({ subnet }) => subnet));
+  const used = context.existing
+    .filter(({ isConfigOnly }) => isConfigOnly !== true)
+    .flatMap((network) => networkSubnets(network).map(({ subnet }) => subnet));
   for (const [index, { subnet }] of networkSubnets({ ipam: { driver: "", options: null, config } }).entries()) {
     const own = networkSubnets({ ipam: { driver: "", options: null, config: config.slice(0, index) } });
     if ([...used, ...own.map((pool) => pool.subnet)].some((other) => overlaps(subnet, other))) {

@@ -2,6 +2,7 @@
 // Called by sandbox.ts at start and by connect.ts while a container runs.
 import {
   type Address,
+  type DirectKind,
   type Family,
   type Fd,
   formatAddress,
@@ -9,7 +10,7 @@ import {
   parseAddress,
   SyscallError,
 } from "../../../runtime/mod.ts";
-import { conflict, EngineError, internal } from "../../errors.ts";
+import { conflict, EngineError, forbidden, internal } from "../../errors.ts";
 import type { ContainerRecord, EndpointRecord } from "../containers/container.ts";
 import { newID } from "../ids.ts";
 import {
@@ -35,6 +36,7 @@ export function takeEndpoint(
   planned: EndpointRecord,
 ): EndpointRecord {
   const { record: net, bridge } = network;
+  if (net.isConfigOnly === true) throw forbidden("cannot create endpoint on configuration-only network");
   const endpoint: EndpointRecord = {
     ...planned,
     networkID: net.id,
@@ -62,13 +64,20 @@ export function takeEndpoint(
   return endpoint;
 }
 
+function isL3(link: DirectKind): boolean {
+  return link.kind === "ipvlan" && link.mode !== "l2";
+}
+
 /** COMPAT: the default bridge's pool may name another gateway than the bridge itself. */
 function containersGateway({ gateway, auxiliaryAddresses }: NetworkRecord["ipam"]["config"][number]): string {
   return auxiliaryAddresses[DEFAULT_GATEWAY[4]] ?? auxiliaryAddresses[DEFAULT_GATEWAY[6]] ?? gateway;
 }
 
 function hasWayOut(network: LiveNetwork): boolean {
-  return !network.record.isInternal && network.bridge?.options.hasNoGateway === false;
+  if (network.record.isInternal) return false;
+  const { bridge, parent } = network;
+  // An l3 ipvlan asks nobody: its default route is the link itself.
+  return parent === null ? bridge?.options.hasNoGateway === false : !isL3(parent.options.link);
 }
 
 const FAMILIES: readonly Family[] = [4, 6];
@@ -92,7 +101,8 @@ export function takePorts(deps: SandboxDeps, attachment: Attachment, record: Con
     record.hostConfig.PublishAllPorts,
   );
   const gateway = gatewayEndpoint(attachment, 4) ?? gatewayEndpoint(attachment, 6);
-  if (requests.length === 0 || gateway === null) return;
+  // COMPAT: what stands on a link of the host is reached there, and publishes nothing.
+  if (requests.length === 0 || gateway === null || gateway.network.parent !== null) return;
   attachment.portsNetworkID = gateway.record.networkID;
   const { options } = gateway.network.bridge ?? { options: null };
   const hostBinding = options?.hostBinding ?? { family: 4, value: 0n };
@@ -133,6 +143,10 @@ export function serveByProxy(deps: SandboxDeps, attachment: Attachment): void {
 const EEXIST = "EEXIST";
 const NAME_TRIES = 4;
 
+function hasFamily(record: EndpointRecord, family: Family): boolean {
+  return (family === 4 ? record.ipAddress : record.ip6Address) !== "";
+}
+
 export function plugEndpoint(
   deps: SandboxDeps,
   attachment: Attachment,
@@ -140,8 +154,7 @@ export function plugEndpoint(
   netns: Fd,
 ): void {
   const { record, network } = endpoint;
-  const { bridge } = network;
-  if (bridge === null) throw internal(`network ${record.networkName} has no bridge: see the engine's log`);
+  const { bridge, parent } = network;
   const addresses = [
     { text: record.ipAddress, prefixLength: record.ipPrefixLength },
     { text: record.ip6Address, prefixLength: record.ip6PrefixLength },
@@ -153,6 +166,25 @@ export function plugEndpoint(
     gatewayEndpoint(attachment, 4) === endpoint ? parseAddress(record.gateway) : null,
     gatewayEndpoint(attachment, 6) === endpoint ? parseAddress(record.gateway6) : null,
   ].filter((address): address is Address => address !== null);
+  const sysctls = endpointSysctls(record.settings.DriverOpts, record.interfaceName);
+  if (parent !== null) {
+    const { link } = parent.options;
+    const hasNone = (family: Family): boolean => gatewayEndpoint(attachment, family) === null;
+    deps.host.plugDirect({
+      netns,
+      interfaceName: record.interfaceName,
+      mac: link.kind === "macvlan" ? record.macAddress : null,
+      parentIndex: parent.index,
+      link,
+      addresses,
+      gateways,
+      linkRoutes:
+        isL3(link) && !network.record.isInternal ? FAMILIES.filter(hasNone).filter((f) => hasFamily(record, f)) : [],
+      sysctls,
+    });
+    return;
+  }
+  if (bridge === null) throw internal(`network ${record.networkName} has no bridge: see the engine's log`);
   for (let attempt = 1; ; attempt++) {
     try {
       deps.host.plug({
@@ -168,7 +200,7 @@ export function plugEndpoint(
         // through the very port its packet came from.
         isHairpin: deps.host.readSysctl("net/bridge/bridge-nf-call-iptables") === "1",
         isIsolated: !bridge.options.allowsTraffic,
-        sysctls: endpointSysctls(record.settings.DriverOpts, record.interfaceName),
+        sysctls,
       });
       return;
     } catch (error) {

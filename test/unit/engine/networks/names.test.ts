@@ -20,7 +20,12 @@ function attached(containerName: string, ...networks: On[]): Attachment {
     const endpoint = emptyEndpoint(`id of ${network}`, network, { ...NO_SETTINGS, Links: links });
     return {
       record: { ...endpoint, ipAddress: ip, dnsNames: names },
-      network: { record: { ...base, id: `id of ${network}`, name: network, isInternal }, pools: [], bridge: null },
+      network: {
+        record: { ...base, id: `id of ${network}`, name: network, isInternal },
+        pools: [],
+        bridge: null,
+        parent: null,
+      },
     };
   });
   return {

@@ -106,7 +106,7 @@ describe("a new network", () => {
     [{ Name: "n", Driver: "overlay" }, "forbidden", "This node is not a swarm manager."],
     [{ Name: "n", Driver: "host" }, "forbidden", 'only one instance of "host" network is allowed'],
     [{ Name: "n", Driver: "nope" }, "notFound", 'plugin "nope" not found'],
-    [{ Name: "n", Driver: "macvlan" }, "notImplemented", "macvlan"],
+    [{ Name: "n", Driver: "macvlan" }, "invalid", "macvlan"],
     [{ Name: "n", EnableIPv4: false }, "invalid", "IPv4 or IPv6 must be enabled"],
     [{ Name: "n", Options: { "com.docker.network.bridge.name": "a/b" } }, "invalid", "invalid bridge name"],
     [{ Name: "n", Options: { "com.docker.network.bridge.enable_icc": "maybe" } }, "invalid", "enable_icc"],
