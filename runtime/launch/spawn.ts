@@ -100,7 +100,10 @@ export interface ReportWatch {
   stop: () => void;
 }
 
-/** Reads the report pipe to its end. `onHeld` is awaited where init waits for the hooks. `onPid` is called as soon as the pid is known; what it throws fails the report. */
+/**
+ * Reads the report pipe to its end. `onPid` is called as soon as the pid is known, `onHeld` is awaited after it where init
+ * waits for the hooks; what they throw fails the report.
+ */
 export function watchReport(
   pipe: Fd,
   image: Image,
@@ -111,14 +114,18 @@ export function watchReport(
   const read = async (): Promise<Report> => {
     const report: Report = { pid: null, isReady: false, failure: null };
     let rest: Uint8Array = new Uint8Array(0);
+    let isHeld = false;
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return report;
       const bytes = rest.length === 0 ? value : Buffer.concat([rest, value]);
       const whole = bytes.length - (bytes.length % REPORT_BYTES);
       for (let offset = 0; offset < whole; offset += REPORT_BYTES) {
-        // It says nothing more until it is let go on.
-        if (take(report, bytes.subarray(offset), image, onPid) === "held") await onHeld();
+        if (take(report, bytes.subarray(offset), image, onPid) === "held") isHeld = true;
+        // The shim tells the pid and init that it waits: either may come first.
+        if (!isHeld || report.pid === null) continue;
+        isHeld = false;
+        await onHeld();
       }
       rest = bytes.subarray(whole);
     }
