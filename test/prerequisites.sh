@@ -32,6 +32,7 @@ need htpasswd apache2-utils
 need nginx nginx-light
 need redis-server redis-server
 need qemu-system-x86_64 qemu-system-x86
+need qemu-img qemu-utils
 need depmod kmod
 need cpio cpio
 # The executable for 64-bit Arm is run once, by emulation.

@@ -60,6 +60,8 @@ const STAGES: readonly Stage[] = [
     counts: "deno",
     timeoutMin: 5,
   },
+  // A few; a soak asks test/vm/power_cut.ts for a hundred.
+  { ...check("power cut", "bun", "test/vm/power_cut.ts", "2"), timeoutMin: 6 },
   {
     name: "cgroup v2",
     command: ["test/vm/run.sh", `bun test --timeout 120000 ${IN_VM.join(" ")} 2>&1`],
