@@ -87,7 +87,13 @@ export async function openContent(deps: ContentDeps, rows: readonly BlobRow[]): 
     await rename(file, path(digest));
     await syncDirectory(`${deps.blobsDir}/${algorithmOf(digest)}`);
     const row = { digest, sizeBytes, mediaType };
-    await deps.rows.putBlob(row, deps.now().getTime());
+    try {
+      await deps.rows.putBlob(row, deps.now().getTime());
+    } catch (error) {
+      // On a full disk a file that no row knows would take its room until the next start.
+      await rm(path(digest), { force: true });
+      throw error;
+    }
     blobs.set(digest, row);
   }
 

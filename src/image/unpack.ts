@@ -93,7 +93,7 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
     signal: AbortSignal,
     onRead: (bytes: number) => void,
   ): Promise<LayerRow> {
-    const target = `${deps.tmpDir}/${TEMPORARY}${deps.randomName(16)}`;
+    let target = `${deps.tmpDir}/${TEMPORARY}${deps.randomName(16)}`;
     try {
       await mkdir(target, { mode: 0o755 });
       // The blob was verified when it was stored, and the diffID vouches for every byte once more.
@@ -110,6 +110,8 @@ export async function openLayers(deps: LayersDeps, rows: readonly LayerRow[]): P
       const blob = source.path === undefined ? source.digest : null;
       const row = { diffID, shortName: freeName(), sizeBytes, blob };
       await rename(target, `${deps.layersDir}/${row.shortName}`);
+      // From here on a failure has to take it away from there.
+      target = `${deps.layersDir}/${row.shortName}`;
       await syncDirectory(deps.layersDir);
       await deps.rows.putLayer(row, deps.now().getTime());
       layers.set(row.diffID, row);
