@@ -10,7 +10,9 @@ import type { Address, Subnet } from "./address.ts";
 import { type Bridge, bridgeAddresses, type BridgeSpec, ensureBridge, removeBridge } from "./bridge.ts";
 import { type FirewallState, firewallTable, type Protocol, userTable } from "./firewall.ts";
 import { type DirectPlug, ensureParent, type Parent, plugDirect, removeParent } from "./direct.ts";
-import { NETLINK } from "./netlink.ts";
+import { watchTables } from "./firewall_watch.ts";
+import { forgetDatagrams } from "./conntrack.ts";
+import { NETLINK, NetlinkSocket } from "./netlink.ts";
 import { createSandbox, netnsOf, plug, type Plug, routesIn, unplug } from "./netns.ts";
 import { NftablesClient } from "./nftables.ts";
 import { type PortReservation, reservePort } from "./ports.ts";
@@ -66,6 +68,10 @@ export interface HostNetwork extends Disposable {
   /** Index of a link of the host; 0: there is none of that name. */
   interfaceIndex(name: string): number;
 
+  /** Calls `onLost` when another program has deleted something of our table, or the administrator's. Throws without such notices. */
+  watchFirewall(own: string, administrators: string, onLost: () => void): Disposable;
+  /** Forgets the UDP flows that a container at this address answered. */
+  forgetDatagrams(target: Address): void;
   /** Makes our table say this, in one transaction. */
   applyFirewall(table: string, state: FirewallState): void;
   /** Makes the administrator's table, unless it is there. */
@@ -92,6 +98,7 @@ export function openHostNetwork(): HostNetwork {
     if (statusOf(sandbox).inode === own)
       throw new SyscallError("change a sandbox", E.EINVAL, { why: "it is the host's" });
   };
+  let conntrack: NetlinkSocket | null = null;
   let nftables: NftablesClient | null = null;
   const filter = (): NftablesClient =>
     (nftables ??= new NftablesClient(openSocket(AF.NETLINK, SOCK.RAW, NETLINK.NETFILTER)));
@@ -133,6 +140,11 @@ export function openHostNetwork(): HostNetwork {
             : [{ subnet: destination, interfaceName: names.get(linkIndex) ?? "" }],
         );
     },
+    watchFirewall: (own, kept, onLost) => watchTables({ own, kept, isOurs: (port) => port === nftables?.port }, onLost),
+    forgetDatagrams(target) {
+      conntrack ??= new NetlinkSocket(openSocket(AF.NETLINK, SOCK.RAW, NETLINK.NETFILTER));
+      forgetDatagrams(conntrack, target);
+    },
     interfaceIndex: (name) => routes.link(name)?.index ?? 0,
     applyFirewall: (table, state) => filter().replaceTable(firewallTable(table, state)),
     ensureUserTable: (table) => void filter().createTable(userTable(table)),
@@ -148,6 +160,7 @@ export function openHostNetwork(): HostNetwork {
       sandboxes[Symbol.dispose]();
       routes[Symbol.dispose]();
       nftables?.[Symbol.dispose]();
+      conntrack?.[Symbol.dispose]();
     },
   };
 }

@@ -11,7 +11,7 @@ import { SyscallError } from "../errors.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
 import { alloc } from "../sys/ffi.ts";
-import { receive, sendAll, setIntOption, SO, SOL, trySetIntOption } from "../sys/socket.ts";
+import { netlinkPort, receive, sendAll, setIntOption, SO, SOL, trySetIntOption } from "../sys/socket.ts";
 
 export const NETLINK = { ROUTE: 0, NETFILTER: 12 } as const;
 export const NLM_F = {
@@ -149,6 +149,8 @@ export interface Message {
   type: number;
   flags: number;
   sequence: number;
+  /** Whose message it is: of a notice, the socket that made the change. */
+  port: number;
   /** After the header; a view on the receive buffer. */
   payload: Uint8Array;
 }
@@ -165,6 +167,7 @@ export function parseMessages(bytes: Uint8Array): Message[] {
       type: view.getUint16(offset + 4, true),
       flags: view.getUint16(offset + 6, true),
       sequence: view.getUint32(offset + 8, true),
+      port: view.getUint32(offset + 12, true),
       payload: bytes.subarray(offset + HEADER_BYTES, offset + length),
     });
     offset += (length + 3) & ~3;
@@ -277,6 +280,11 @@ export class NetlinkSocket implements Disposable {
       if (length === null) return messages;
       messages.push(...parseMessages(this.#replies.slice(0, length)));
     }
+  }
+
+  /** The number that the kernel knows this socket by, once something was sent. */
+  get port(): number {
+    return netlinkPort(this.#socket);
   }
 
   /** Throws away answers nobody waits for, so that the next request starts clean. */

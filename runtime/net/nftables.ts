@@ -55,6 +55,11 @@ export class NftablesClient implements Disposable {
     this.#netlink[Symbol.dispose]();
   }
 
+  /** What notices of its changes carry. */
+  get port(): number {
+    return this.#netlink.port;
+  }
+
   /** Whatever the table held before, it holds this now. No packet sees anything in between. */
   replaceTable(table: Table): void {
     this.#commit((batch) => {

@@ -42,6 +42,25 @@ export function bindSocket(socket: Fd, address: Uint8Array, port: number): void 
   check("bind", [socket.number, name, name.length], { port });
 }
 
+/** bind(2) of a netlink socket to multicast groups (a mask), at a port number of the kernel's choice. */
+export function bindNetlink(socket: Fd, groups: number): void {
+  // struct sockaddr_nl: u16 family | u16 pad | u32 port | u32 groups.
+  const name = alloc(12);
+  const view = new DataView(name.buffer);
+  view.setUint16(0, AF.NETLINK, true);
+  view.setUint32(8, groups, true);
+  check("bind", [socket.number, name, name.length], { groups });
+}
+
+/** The port number of a netlink socket, by getsockname(2): the kernel names the sender of a change by it. 0: not bound yet. */
+export function netlinkPort(socket: Fd): number {
+  const name = alloc(12),
+    size = alloc(4);
+  size[0] = 12;
+  check("getsockname", [socket.number, name, size]);
+  return new DataView(name.buffer).getUint32(4, true);
+}
+
 export function listenSocket(socket: Fd, backlog: number): void {
   check("listen", [socket.number, backlog], { backlog });
 }

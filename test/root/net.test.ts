@@ -8,6 +8,7 @@ import type { Fd } from "../../runtime/sys/fd.ts";
 import { NO_SETTINGS } from "../../src/engine/networks/endpoint.ts";
 import type { Joined } from "../../src/engine/networks/networking.ts";
 import { ask, askUDP, NetworkRoom, openOutside, refusal, type RoomContainer, shell } from "../support/network_room.ts";
+import { until } from "../support/daemon.ts";
 import { inOwnNetns } from "../support/own_netns.ts";
 
 inOwnNetns(import.meta.path, () => {
@@ -364,6 +365,37 @@ c, peer = s.accept(); c.sendall(("you are " + peer[0]).encode()); c.close()`,
     expect(await ask(outside, "192.0.2.1", 8066)).toBe("watched answers 192.0.2.9");
     await another.stop();
     await container.stop();
+  });
+
+  test("rules that another program flushes are put back, the administrator's table too", async () => {
+    const container = await room.run("flushed", published({ "80/tcp": [{ HostIp: "", HostPort: "8068" }] }));
+    await container.serve(80);
+    for (const flush of [
+      "nft flush ruleset",
+      "nft delete chain inet berth published 2>&1 || nft flush table inet berth",
+    ]) {
+      await shell(null, flush);
+      await until("the port answers again", async () => (await ask(outside, "192.0.2.1", 8068, 0.3)) !== "");
+    }
+    expect(await shell(null, "nft list tables")).toContain("table inet berth_user");
+    const warned = room.lines.filter((line) => line.includes("another program has deleted"));
+    expect(warned.length).toBeGreaterThanOrEqual(2);
+    room.lines.splice(0, room.lines.length, ...room.lines.filter((line) => !warned.includes(line)));
+    await container.stop();
+  });
+
+  test("a published UDP port leaves no flows behind for the next container with its address", async () => {
+    const flows = (): string =>
+      readFileSync("/proc/net/nf_conntrack", "utf8")
+        .split("\n")
+        .filter((line) => line.includes("udp") && line.includes("dport=5354"))
+        .join("\n");
+    const container = await room.run("flow", published({ "53/udp": [{ HostIp: "", HostPort: "5354" }] }));
+    container.serveUDP(53);
+    await until("it answers", async () => (await askUDP(outside, "192.0.2.1", 5354, 0.3)) !== "");
+    expect(flows()).not.toBe("");
+    await container.stop();
+    expect(flows()).toBe("");
   });
 
   test("a second daemon has a bridge, a table and forwarding of its own, and takes just those away", async () => {

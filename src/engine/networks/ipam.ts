@@ -96,7 +96,14 @@ export const DOCKER_POOLS: readonly DefaultPool[] = [
 const MAX_CANDIDATES = 65_536;
 
 /** The first piece of the default pools that collides with none of `taken`. */
-export function choosePool(pools: readonly DefaultPool[], family: Family, taken: readonly Subnet[]): Subnet {
+export function choosePool(
+  pools: readonly DefaultPool[],
+  family: Family,
+  taken: readonly Subnet[],
+  /** What a host's route that is in the way is called; null: it is another network. */
+  routeName: (subnet: Subnet) => string | null = () => null,
+): Subnet {
+  const inTheWay = new Set<string>();
   let left = MAX_CANDIDATES;
   for (const { base, size } of pools) {
     const whole = parseCIDR(base)?.subnet;
@@ -107,6 +114,8 @@ export function choosePool(pools: readonly DefaultPool[], family: Family, taken:
       const candidate: Subnet = { family, value, prefixLength: size };
       const collision = taken.find((subnet) => overlaps(candidate, subnet));
       if (collision === undefined) return candidate;
+      const route = routeName(collision);
+      if (route !== null && inTheWay.size < ROUTES_NAMED) inTheWay.add(route);
       // Past the whole of what it collides with, in whole steps.
       const after = lastAddress(collision).value + 1n;
       const steps = after > value ? (after - value + step - 1n) / step : 1n;
@@ -116,9 +125,15 @@ export function choosePool(pools: readonly DefaultPool[], family: Family, taken:
   // COMPAT: the text of 29.x and of 28.x in one, since people search for either.
   throw internal(
     "all predefined address pools have been fully subnetted: could not find an available, non-overlapping " +
-      `IPv${family} address pool among the defaults to assign to the network`,
+      `IPv${family} address pool among the defaults to assign to the network` +
+      (inTheWay.size === 0
+        ? ""
+        : ` (routes of this host are in the way: ${[...inTheWay].join(", ")}; --default-address-pool names other pools)`),
   );
 }
+
+/** In one message. */
+const ROUTES_NAMED = 5;
 
 /** A /64 for a network, out of a prefix that stays the same on this host (RFC 4193). `seed` is at least five random bytes. */
 export function localPrefix(seed: Uint8Array): DefaultPool {

@@ -35,7 +35,7 @@ import { createPorts } from "./ports.ts";
 import { isPredefined } from "./predefined.ts";
 import { createHostResolvConf } from "./resolv_conf.ts";
 import { createResolvers } from "./resolvers.ts";
-import { createRules, tableName, userTableName } from "./rules.ts";
+import { createRules, repairing, tableName, userTableName } from "./rules.ts";
 import { attachAgain, createSandboxes } from "./sandbox.ts";
 
 export interface NetworksDeps {
@@ -85,6 +85,7 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
   const attachments = new Map<string, Attachment>();
   let isFiltering = deps.config().managesFirewall;
   let undoForwarding: (() => void) | null = null;
+  let watch: Disposable | null = null;
   const state = () => {
     const { managesFirewallIPv6, allowsDirectRouting, acceptMark } = deps.config();
     return firewallState(live.values(), attachments.values(), {
@@ -159,12 +160,15 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
       try {
         host.ensureUserTable(userTableName(bridgeName));
         await rules.sync();
+        watch = watchRules();
       } catch (error) {
         isFiltering = false;
         log.error("no packet filter: containers reach nothing outside, and published ports go by proxy", { error });
       }
     },
     stop(removeAll) {
+      watch?.[Symbol.dispose]();
+      watch = null;
       for (const attachment of attachments.values()) {
         ports.release(attachment.ports);
         attachment.resolver?.[Symbol.dispose]();
@@ -174,6 +178,25 @@ export function createNetworks(deps: NetworksDeps): NetworksService {
       return Promise.resolve();
     },
   };
+
+  /** Whoever flushes the host's rules does not mean ours: a firewall service that starts again, for example. */
+  function watchRules(): Disposable | null {
+    const repair = async (): Promise<void> => {
+      if (watch === null) return;
+      log.warn("another program has deleted firewall rules of ours: they are put back", {
+        table: tableName(bridgeName),
+      });
+      host.ensureUserTable(userTableName(bridgeName));
+      await rules.sync();
+    };
+    const onLost = repairing(repair, (error) => log.error("the firewall rules cannot be put back", { error }));
+    try {
+      return host.watchFirewall(tableName(bridgeName), userTableName(bridgeName), onLost);
+    } catch (error) {
+      log.warn("rules that another program deletes will not be put back", { error });
+      return null;
+    }
+  }
 
   /** Each part by itself: one that fails must not leave the others behind. */
   function removeEverything(): void {
@@ -237,7 +260,7 @@ function createService(deps: ServiceDeps): Networks {
   async function create(request: NetworkCreate): Promise<{ id: string; warning: string }> {
     const record = newNetwork(request, {
       existing: records(),
-      routed: routedElsewhere(host).map(({ subnet }) => subnet),
+      routed: routedElsewhere(host),
       pools: pools(deps.config()),
       defaultOptions: deps.config().defaultNetworkOptions,
       seed: seedOf(records()),

@@ -25,7 +25,7 @@ const NO_SWARM =
 export interface NewNetworkContext {
   existing: readonly NetworkRecord[];
   /** Subnets the host itself routes somewhere. */
-  routed: readonly Subnet[];
+  routed: readonly { subnet: Subnet; interfaceName: string }[];
   pools: readonly DefaultPool[];
   /** The daemon's, by driver, for options that the request does not give. */
   defaultOptions: Readonly<Record<string, Record<string, string>>>;
@@ -171,13 +171,17 @@ function resolvePools(
       throw forbidden("invalid pool request: Pool overlaps with other one on this address space");
     }
   }
-  const taken = [...used, ...context.routed];
+  const taken = [...used, ...context.routed.map(({ subnet }) => subnet)];
+  const routeName = (subnet: Subnet): string | null => {
+    const route = context.routed.find((one) => one.subnet === subnet);
+    return route === undefined ? null : `${formatSubnet(subnet)} on ${route.interfaceName}`;
+  };
   if (families.enableIPv4 && !config.some((pool) => !pool.subnet.includes(":"))) {
-    config.unshift(automatic(choosePool(context.pools, 4, taken)));
+    config.unshift(automatic(choosePool(context.pools, 4, taken, routeName)));
   }
   if (families.enableIPv6 && !config.some((pool) => pool.subnet.includes(":"))) {
     const own = context.pools.filter((pool) => pool.base.includes(":"));
-    config.push(automatic(choosePool([...own, localPrefix(context.seed)], 6, taken)));
+    config.push(automatic(choosePool([...own, localPrefix(context.seed)], 6, taken, routeName)));
   }
   return config;
 }

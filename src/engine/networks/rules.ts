@@ -44,3 +44,20 @@ export function tableName(bridge: string): string {
 export function userTableName(bridge: string): string {
   return `${tableName(bridge)}_user`;
 }
+
+/** After a notice: the program that took rules away is given this long to finish, and no two of us chase each other faster. */
+const REPAIR_DELAY_MS = 250;
+
+/** What to call at each notice; `repair` follows once for all of them. */
+export function repairing(repair: () => Promise<void>, onError: (error: unknown) => void): () => void {
+  let isWaiting = false;
+  return () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    const timer = setTimeout(() => {
+      isWaiting = false;
+      repair().catch(onError);
+    }, REPAIR_DELAY_MS);
+    timer.unref();
+  };
+}

@@ -1,13 +1,20 @@
 // Joining containers to networks: one sandbox for each that has a network of its own. Acquire in order; what fails undoes
 // in reverse. See networking.ts for the contract.
-import { type Fd, type HostNetwork, parseAddress } from "../../../runtime/mod.ts";
+import { type Address, type Fd, formatAddress, type HostNetwork, parseAddress } from "../../../runtime/mod.ts";
 import type { Config } from "../../config.ts";
 import { conflict, EngineError, internal, notFound } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { ContainerRecord, EndpointRecord } from "../containers/container.ts";
 import type { RandomBytes } from "../ids.ts";
 import type { Events, NetworkRecord } from "../mod.ts";
-import { type Attachment, gatewayEndpoint, type LiveNetwork, publishedPorts, releaseAddresses } from "./attachments.ts";
+import {
+  type Attachment,
+  gatewayEndpoint,
+  type LiveNetwork,
+  portTarget,
+  publishedPorts,
+  releaseAddresses,
+} from "./attachments.ts";
 import { networkMode, planEndpoints } from "./endpoint.ts";
 import { type SandboxFiles, siblingPaths } from "./files.ts";
 import { needsResolver } from "./names.ts";
@@ -266,9 +273,20 @@ async function leave(deps: SandboxDeps, containerID: string): Promise<void> {
     deps.events.publish("network", "disconnect", network.id, networkAttributes(network, containerID));
   }
   if (!hadPorts) return;
+  const targets = datagramTargets(attachment);
   try {
     await deps.rules.sync();
+    // Only once no rule makes new ones.
+    for (const target of targets) deps.host.forgetDatagrams(target);
   } catch (error) {
     deps.log.error("the rules of a stopped container could not be taken away", { container: containerID, error });
   }
+}
+
+/** Where datagrams to its published ports went. */
+function datagramTargets(attachment: Attachment): Address[] {
+  const targets = attachment.ports
+    .filter(({ protocol, hostPort }) => protocol === "udp" && hostPort !== 0)
+    .map(({ hostIP }) => portTarget(attachment, hostIP.family));
+  return [...new Map(targets.flatMap((target) => (target === null ? [] : [[formatAddress(target), target]]))).values()];
 }

@@ -19,7 +19,7 @@ const subnets = (...texts: string[]): Subnet[] => texts.flatMap((text) => parseC
 const make = (body: object, existing: NetworkRecord[] = [], routed: Subnet[] = []) =>
   newNetwork(v.parse(NetworkCreate, body), {
     existing,
-    routed,
+    routed: routed.map((subnet) => ({ subnet, interfaceName: "tun0" })),
     pools: DOCKER_POOLS,
     defaultOptions: { macvlan: { a: "b" } },
     seed: Uint8Array.of(1, 2, 3, 4, 5),
@@ -47,6 +47,12 @@ describe("a new network", () => {
       config: [{ subnet: "172.18.0.0/16", ipRange: "", gateway: "172.18.0.1", auxiliaryAddresses: {} }],
     });
     expect(make({ Name: "two" }, [first], subnets("172.17.0.0/16")).ipam.config[0]?.subnet).toBe("172.19.0.0/16");
+  });
+
+  test("that finds every default pool routed elsewhere is told which routes are in the way, and the setting", () => {
+    expect(() => make({ Name: "n" }, [], subnets("172.16.0.0/12", "192.168.0.0/16"))).toThrow(
+      "(routes of this host are in the way: 172.16.0.0/12 on tun0, 192.168.0.0/16 on tun0; --default-address-pool names other pools)",
+    );
   });
 
   test("takes the pool it is given, with the first address as gateway", () => {
