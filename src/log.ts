@@ -57,9 +57,18 @@ function show(value: unknown): string {
   return typeof value === "string" && /^[\w./:@+-]+$/.test(value) ? value : (JSON.stringify(value) ?? "undefined");
 }
 
-/** An error is shown with its causes, so that one line tells the whole story. */
+/**
+ * An error is shown with its causes, so that one line tells the whole story: but for those whose words the message has
+ * taken over, as it does where a client is to read them.
+ */
 function errorText(error: Error): string {
   if (error instanceof AggregateError) return `${error.message}: ${error.errors.map(String).join("; ")}`;
-  const cause = error.cause === undefined ? "" : ` (because ${show(error.cause)})`;
-  return `${error.message}${cause}`;
+  const { cause, message } = error;
+  if (cause === undefined) return message;
+  if (!(cause instanceof Error) || cause.message === "" || !message.includes(cause.message)) {
+    return `${message} (because ${show(cause)})`;
+  }
+  // What lies behind that cause is still news.
+  const behind = errorText(cause);
+  return behind.startsWith(cause.message) ? `${message}${behind.slice(cause.message.length)}` : message;
 }

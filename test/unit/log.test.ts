@@ -30,3 +30,21 @@ test("text is one line of pairs, json one object with dockerd's keys; an error c
     time: "1970-01-01T00:00:00.000Z",
   });
 });
+
+test("a cause whose words the message has taken over is not told again, but what lies behind it is", () => {
+  let line = "";
+  const log = createLog(
+    (text) => (line = text),
+    () => "info",
+    () => new Date(0),
+    "json",
+  );
+  const told = (error: Error): string => {
+    log.error("request failed", { error });
+    return (JSON.parse(line) as { error: string }).error;
+  };
+  const deep = new Error("worse", { cause: new Error("worst") });
+  expect(told(new Error("setup: worse", { cause: new Error("worse") }))).toBe("setup: worse");
+  expect(told(new Error("setup: worse", { cause: deep }))).toBe('setup: worse (because "worst")');
+  expect(told(new Error("setup: worse", { cause: new Error("") }))).toBe('setup: worse (because "")');
+});
