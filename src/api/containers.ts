@@ -43,9 +43,14 @@ function lifecycle(app: Hono<AppEnv>, engine: Engine): void {
     const document = await readDocument(c);
     requireConfig(document);
     const platform = isAtLeast(c.get("apiVersion"), 41) ? (c.req.query("platform") ?? "") : "";
-    const body = fromVersion(check(ContainerCreate, document), c.get("apiVersion"));
-    const { id, warnings } = await containers.create({ name: c.req.query("name") || null, platform, body });
-    return json({ Id: id, Warnings: warnings }, 201);
+    const asked = fromVersion(
+      check(ContainerCreate, document),
+      c.get("apiVersion"),
+      engine.runtime.facts.cgroupVersion,
+    );
+    const name = c.req.query("name") || null;
+    const { id, warnings } = await containers.create({ name, platform, body: asked.body });
+    return json({ Id: id, Warnings: [...warnings, ...asked.warnings] }, 201);
   });
 
   app.post("/containers/prune", since(25), async (c) => {

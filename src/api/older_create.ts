@@ -3,11 +3,16 @@
 import { invalid } from "../errors.ts";
 import type { ContainerCreate } from "../schema/container.ts";
 import type { HostConfig, Mount } from "../schema/host_config.ts";
-import { kernelMemory } from "./older_update.ts";
 import { type ApiVersion, isAtLeast } from "./app_env.ts";
+import { macFromVersion } from "./older_mac.ts";
+import { kernelMemory } from "./older_update.ts";
 
-/** The same request in the words of the newest version. Throws Docker's 400s. */
-export function fromVersion(body: ContainerCreate, version: ApiVersion): ContainerCreate {
+/** The same request in the words of the newest version, and what there is to warn of. Throws Docker's 400s. */
+export function fromVersion(
+  body: ContainerCreate,
+  version: ApiVersion,
+  cgroupVersion: 1 | 2,
+): { body: ContainerCreate; warnings: string[] } {
   const { HostConfig: host } = body;
   const isBefore = (minor: number): boolean => !isAtLeast(version, minor);
   const changed: HostConfig = {
@@ -18,12 +23,17 @@ export function fromVersion(body: ContainerCreate, version: ApiVersion): Contain
     ConsoleSize: isBefore(42) ? [] : host.ConsoleSize,
     // COMPAT: what containers had before these namespaces could be private.
     IpcMode: host.IpcMode === "" && isBefore(40) ? "shareable" : host.IpcMode,
-    CgroupnsMode: isBefore(41) ? "host" : host.CgroupnsMode,
+    CgroupnsMode: host.CgroupnsMode === "" && isBefore(41) && cgroupVersion === 1 ? "host" : host.CgroupnsMode,
     Annotations: isBefore(43) ? {} : host.Annotations,
     Mounts: host.Mounts.map((mount) => mountFrom(mount, isBefore)),
   };
-  // COMPAT: since 1.52 an address belongs to an endpoint alone.
-  return { ...body, MacAddress: isBefore(52) ? body.MacAddress : "", HostConfig: changed };
+  const networks = Object.keys(body.NetworkingConfig.EndpointsConfig);
+  if (networks.length > 1 && isBefore(44)) {
+    throw invalid(`Container cannot be created with multiple network endpoints: ${networks.join(", ")}`);
+  }
+  // COMPAT: the pace of the start period came with 1.44.
+  const Healthcheck = body.Healthcheck && isBefore(44) ? { ...body.Healthcheck, StartInterval: 0 } : body.Healthcheck;
+  return macFromVersion({ ...body, Healthcheck, HostConfig: changed }, version);
 }
 
 function mountFrom(mount: Mount, isBefore: (minor: number) => boolean): Mount {

@@ -3,6 +3,7 @@
 import type { Runtime } from "../../runtime/mod.ts";
 import { type Config, parseCommandLine } from "../../src/config.ts";
 import type { ContainerID, ContainerRecord } from "../../src/engine/containers/container.ts";
+import { FACTS } from "./fake_runtime.ts";
 import type { Containers, Engine, Events, ExecSessions, Images, Networks, Volumes } from "../../src/engine/mod.ts";
 import { notFound } from "../../src/errors.ts";
 import { ContainerCreate } from "../../src/schema/container.ts";
@@ -22,7 +23,7 @@ export interface FakeServices {
 export function fakeEngine(given: FakeServices = {}): Engine {
   return {
     config: { ...fakeConfig(), ...given.config },
-    runtime: service<Runtime>("runtime", {}),
+    runtime: service<Runtime>("runtime", { facts: FACTS }),
     id: "3d0f8a4e-5b0a-4c37-9b5e-6d9d1f0f3c11",
     containers: service<Containers>("containers", { ...recordsIn(given.records ?? []), ...given.containers }),
     exec: service<ExecSessions>("exec", given.exec ?? {}),

@@ -16,7 +16,7 @@ describe("limits of a create request", () => {
       KernelMemoryTCP: 6,
     },
   });
-  const read = (minor: number) => fromVersion(body, { major: 1, minor }).HostConfig;
+  const read = (minor: number) => fromVersion(body, { major: 1, minor }, 1).body.HostConfig;
 
   test.each([
     [24, { AutoRemove: false, IpcMode: "shareable", KernelMemory: 5, KernelMemoryTCP: 0 }],
