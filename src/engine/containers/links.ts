@@ -23,7 +23,7 @@ export function parseLink(text: string): Link {
 }
 
 /** Legacy links are for the default bridge: elsewhere the field asks for nothing. */
-function isLegacy(networkMode: string): boolean {
+export function isLegacy(networkMode: string): boolean {
   return ["", "default", "bridge"].includes(networkMode);
 }
 

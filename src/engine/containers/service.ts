@@ -16,6 +16,7 @@ import { prune } from "./prune.ts";
 import type { ProcSource } from "./ps/process.ts";
 import type { Live } from "./registry.ts";
 import { attach, logs } from "./read.ts";
+import { removeLink } from "./link_changes.ts";
 import { remove } from "./remove.ts";
 import { rename } from "./rename.ts";
 import { load, regain } from "./restore.ts";
@@ -66,7 +67,7 @@ export function createContainers(deps: ContainerServiceDeps): ContainerService {
     unpause: (nameOrID) => unpause(deps, nameOrID),
     rename: (nameOrID, newName) => rename(deps, nameOrID, newName),
     resize: async (nameOrID, rows, columns) => resize(deps, nameOrID, rows, columns),
-    remove: (nameOrID, options) => remove(deps, nameOrID, options, kill),
+    remove: (nameOrID, options) => (options.link ? removeLink(deps, nameOrID) : remove(deps, nameOrID, options, kill)),
     update: (nameOrID, change) => update(deps, nameOrID, change),
     prune: oneAtATime("a prune operation", (filters: Filters) => prune(deps, filters)),
     wait: async (nameOrID, condition, signal) => wait(deps, nameOrID, condition, signal),

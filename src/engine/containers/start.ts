@@ -7,6 +7,7 @@ import type { ContainersDeps } from "./deps.ts";
 import { wakeWaiters, whenExited } from "./exited.ts";
 import { startProbing } from "./probing.ts";
 import { endUnhealthy } from "./health_restart.ts";
+import { tellLinking } from "./link_changes.ts";
 import { openLog } from "./log_of.ts";
 import { checkSources } from "./mount_sources.ts";
 import { containerDir, stateDir } from "./paths.ts";
@@ -99,6 +100,7 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   watch(deps, live, { task, stdio, log, bundle, startedAtMs: Date.parse(startedAt) });
   entered.keep();
   joined.keep();
+  tellLinking(deps, live);
   await joined[Symbol.asyncDispose]();
 }
 

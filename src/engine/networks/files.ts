@@ -127,6 +127,29 @@ export function changeHosts(
   return `${[...kept, ...change.add.map(hostsLine)].join("\n")}\n`;
 }
 
+/** hosts(5): an address and its first name; a comment has neither. */
+const HOSTS_LINE = /^([^#\s]\S*)\s+(\S+)/;
+
+/** Gives the lines of a name other addresses, each that of its family; the name is the first one of its line. */
+export function moveHosts(text: string, name: string, addresses: readonly string[]): string {
+  return text
+    .split("\n")
+    .map((each) => {
+      const [, old = "", first] = HOSTS_LINE.exec(each) ?? [];
+      const now = first === name ? addresses.find((address) => address.includes(":") === old.includes(":")) : undefined;
+      return now === undefined ? each : now + each.slice(old.length);
+    })
+    .join("\n");
+}
+
+/** Takes away the lines whose first name this is. */
+export function forgetHosts(text: string, name: string): string {
+  return text
+    .split("\n")
+    .filter((line) => HOSTS_LINE.exec(line)?.[2] !== name)
+    .join("\n");
+}
+
 /** `h1`, or with a domain `h1.d1 h1`. */
 export function hostNames(hostname: string, domain: string): string {
   return domain === "" ? hostname : `${hostname}.${domain} ${hostname}`;

@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   changeHosts,
+  forgetHosts,
   hostNames,
   hostsText,
   hostsWith,
+  moveHosts,
   parseExtraHost,
   rewriteResolvConf,
   writeFiles,
@@ -74,4 +76,13 @@ describe("written", () => {
     expect(readFileSync(paths.resolvConf, "utf8")).toBe("");
     expect(readFileSync(paths.hostname, "utf8")).toBe("h\n");
   });
+});
+
+test("the entry of a link moves to another address of its family, or goes; names are whole words", () => {
+  const text = "10.0.0.2\tdb dbhost\nfd00::2\tdb dbhost\n10.0.0.3\tdb2 db\n# db\n9.9.9.9 db\n";
+  expect(moveHosts(text, "db", ["10.0.0.9", "fd00::9"])).toBe(
+    "10.0.0.9\tdb dbhost\nfd00::9\tdb dbhost\n10.0.0.3\tdb2 db\n# db\n10.0.0.9 db\n",
+  );
+  expect(moveHosts(text, "db", ["10.0.0.9"])).toContain("fd00::2\tdb dbhost");
+  expect(forgetHosts(text, "db2")).toBe(text.replace("10.0.0.3\tdb2 db\n", ""));
 });
