@@ -120,7 +120,7 @@ describe("the tables of fields in docs/API.md", () => {
   });
 
   test("know no other states, and say of each field that does nothing why", () => {
-    const states = ["acts", "refused", "warned", "inert", "filled", "open"];
+    const states = ["acts", "refused", "warned", "inert", "filled"];
     expect(rows.filter(({ state }) => !states.includes(state))).toEqual([]);
     expect(rows.filter(({ state, note }) => ["inert", "warned"].includes(state) && note === "")).toEqual([]);
   });

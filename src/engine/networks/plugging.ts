@@ -140,6 +140,9 @@ export function serveByProxy(deps: SandboxDeps, attachment: Attachment): void {
   }
 }
 
+/** RFC 3927, and RFC 4291 2.5.6. COMPAT: these addresses come beside the network's own, and no other endpoint is asked. */
+const LINK_LOCAL_PREFIX: Readonly<Record<Family, number>> = { 4: 16, 6: 64 };
+
 const EEXIST = "EEXIST";
 const NAME_TRIES = 4;
 
@@ -158,9 +161,10 @@ export function plugEndpoint(
   const addresses = [
     { text: record.ipAddress, prefixLength: record.ipPrefixLength },
     { text: record.ip6Address, prefixLength: record.ip6PrefixLength },
+    ...(record.settings.IPAMConfig?.LinkLocalIPs ?? []).map((text) => ({ text, prefixLength: null })),
   ].flatMap(({ text, prefixLength }) => {
     const address = parseAddress(text);
-    return address === null ? [] : [{ address, prefixLength }];
+    return address === null ? [] : [{ address, prefixLength: prefixLength ?? LINK_LOCAL_PREFIX[address.family] }];
   });
   const gateways = [
     gatewayEndpoint(attachment, 4) === endpoint ? parseAddress(record.gateway) : null,
