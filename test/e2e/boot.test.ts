@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import process from "node:process";
 import { loadBusybox } from "../support/busybox.ts";
 import { TestDaemon, until } from "../support/daemon.ts";
 
@@ -188,4 +189,11 @@ test("times are to the nanosecond, as Docker's", async () => {
   // Not milliseconds with zeroes behind them.
   expect(times.some((time) => !time.endsWith("000000Z"))).toBe(true);
   await berth.dockerOK("rm", "timed");
+});
+
+test("a daemon that refuses to start leaves nothing of its test behind", async () => {
+  const children = (): string[] => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").trim().split(" ");
+  const before = children();
+  await expect(TestDaemon.start({ args: ["--no-such-flag"] })).rejects.toThrow("the daemon ended");
+  await until("its processes have ended", () => children().every((pid) => before.includes(pid)));
 });

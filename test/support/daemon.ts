@@ -68,8 +68,14 @@ export class TestDaemon implements AsyncDisposable {
   static async start(options: DaemonOptions = {}): Promise<TestDaemon> {
     if (!options.program && !existsSync(BINARY)) throw new Error("dist/berth is not built: run `bun compile.ts`");
     const daemon = new TestDaemon(options);
-    await firstLine(daemon.#holder);
-    await daemon.boot();
+    try {
+      await firstLine(daemon.#holder);
+      await daemon.boot();
+    } catch (error) {
+      // Nobody has it to dispose of.
+      await daemon.#dispose();
+      throw error;
+    }
     return daemon;
   }
 
