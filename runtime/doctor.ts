@@ -14,6 +14,7 @@ import { plug, routesIn } from "./net/netns.ts";
 import { NftablesClient } from "./net/nftables.ts";
 import { createNetns, socketIn } from "./program/batch.ts";
 import { Label, Load, Program } from "./program/program.ts";
+import { openQuotas } from "./quotas.ts";
 import { errnoName, errnoText } from "./sys/errno.ts";
 import { eventfd } from "./sys/eventfd.ts";
 import { Fd } from "./sys/fd.ts";
@@ -167,6 +168,11 @@ function fileProbes({ directory }: DoctorOptions): Probe[] {
       ).close();
       return "devpts newinstance";
     }),
+    may("project quotas", "--storage-opt size, the size of a volume", () =>
+      openQuotas(directory) === null
+        ? absent("none on this file system: ext4 or XFS with prjquota has them")
+        : "enforced",
+    ),
     may("overlayfs", "storage without copies", () => {
       using work = scratch(directory);
       mountOverlay(work.path);

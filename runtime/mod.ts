@@ -42,6 +42,7 @@ export { type HostMount, hostMountsBelow, mountOnHost, unmountOnHost } from "./h
 export { cleanPath } from "./layer/path_text.ts";
 export { type TarEntry, TarReader, type TarVisitor } from "./layer/tar_read.ts";
 export { type TarHeader, tarEnd, tarHeader, tarPadding } from "./layer/tar_write.ts";
+export { openQuotas, type Quotas } from "./quotas.ts";
 export { createCopySnapshotter } from "./snapshot/copy.ts";
 export { type Found, look, lookAtTarget, lookUpOwner } from "./files/look.ts";
 export { checkBeneath, findMount } from "./files/source.ts";

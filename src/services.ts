@@ -21,8 +21,10 @@ import {
   type LayerPool,
   mountOnHost,
   openHostNetwork,
+  openQuotas,
   openRuntime,
   openTrash,
+  type Quotas,
   type Snapshotter,
   toTimeText,
   type Trash,
@@ -127,7 +129,8 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   });
   const pool = createLayerPool({ spawn: spawnLayerWorker, size: LAYER_WORKERS, idleMs: WORKER_IDLE_MS });
   undo.defer(() => pool.close());
-  const snapshots = await openSnapshots(initial, trash, pool);
+  const quotas = openQuotas(dataRoot);
+  const snapshots = await openSnapshots(initial, trash, pool, quotas);
   const stdio = createStdioPlane((error) => log.error("a stream of a container has failed", { error }));
   undo.defer(() => stdio.close());
   const events = createEvents({ now });
@@ -190,6 +193,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     local: createLocalDriver({
       root: `${dataRoot}/volumes`,
       discard: trash.discard,
+      quotas,
       mount: mountOnHost,
       unmount: unmountOnHost,
       mountsBelow: hostMountsBelow,
@@ -345,13 +349,18 @@ function makeDirectories(dataRoot: string, execRoot: string): void {
   mkdirSync(`${execRoot}/containers`, { recursive: true, mode: 0o711 });
 }
 
-async function openSnapshots(config: Config, trash: Trash, pool: LayerPool): Promise<Snapshotter> {
+async function openSnapshots(
+  config: Config,
+  trash: Trash,
+  pool: LayerPool,
+  quotas: Quotas | null,
+): Promise<Snapshotter> {
   const directory = `${config.dataRoot}/containers`;
   const isCopy =
     config.storageDriver === "copy" ||
     config.storageDriver === "vfs" ||
     (config.storageDriver === "" && !(await canOverlay(`${config.dataRoot}/tmp`)));
-  if (!isCopy) return createOverlaySnapshotter(directory, trash);
+  if (!isCopy) return createOverlaySnapshotter(directory, trash, quotas);
   return createCopySnapshotter(directory, trash, (request) => pool.run("copy", request));
 }
 

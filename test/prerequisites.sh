@@ -35,6 +35,8 @@ need qemu-system-x86_64 qemu-system-x86
 need qemu-img qemu-utils
 need depmod kmod
 need cpio cpio
+need mkfs.ext4 e2fsprogs
+need mkfs.xfs xfsprogs
 # The executable for 64-bit Arm is run once, by emulation.
 if [ "$(uname -m)" = x86_64 ]; then
   need qemu-aarch64-static qemu-user-static

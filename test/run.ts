@@ -37,6 +37,7 @@ const IN_VM: readonly string[] = [
   "./test/e2e/settings.test.ts",
   "./test/e2e/limits.test.ts",
   "./test/e2e/cdi.test.ts",
+  "./test/e2e/quota.test.ts",
   "./test/e2e/run.test.ts",
   "./test/e2e/stats.test.ts",
 ];

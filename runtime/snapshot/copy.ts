@@ -45,6 +45,7 @@ export function createCopySnapshotter(containersDir: string, trash: Trash, copyL
   };
   return {
     driver: "copy",
+    canLimit: false,
     rootfs,
     async prepare(key, image) {
       const paths = snapshotPaths(containersDir, key);
@@ -57,6 +58,7 @@ export function createCopySnapshotter(containersDir: string, trash: Trash, copyL
       }
       return rootfs(key, image);
     },
+    release: () => {},
     remove: (key) => removeSnapshot(containersDir, key, trash),
     usage: (key) => directorySize(snapshotPaths(containersDir, key).upper),
   };

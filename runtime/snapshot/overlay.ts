@@ -3,6 +3,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { SyscallError } from "../errors.ts";
 import type { Rootfs } from "../bundle.ts";
+import type { Quotas } from "../quotas.ts";
 import { Fd } from "../sys/fd.ts";
 import { check } from "../sys/ffi.ts";
 import {
@@ -14,7 +15,8 @@ import {
 } from "./snapshotter.ts";
 import type { Trash } from "./trash.ts";
 
-export function createOverlaySnapshotter(containersDir: string, trash: Trash): Snapshotter {
+/** `quotas`: null where there can be no limits. */
+export function createOverlaySnapshotter(containersDir: string, trash: Trash, quotas: Quotas | null): Snapshotter {
   const rootfs = (key: string, image: ImageLayers): Rootfs => {
     const { upper, work, target } = snapshotPaths(containersDir, key);
     // An image without layers needs no overlay: the container's own directory is all there is.
@@ -29,14 +31,22 @@ export function createOverlaySnapshotter(containersDir: string, trash: Trash): S
   };
   return {
     driver: "overlay2",
+    canLimit: quotas !== null,
     rootfs,
-    prepare(key, image) {
+    prepare(key, image, limitBytes = null) {
       return new Promise((resolve) => {
-        makeSnapshotDirectories(snapshotPaths(containersDir, key), image);
+        makeSnapshotDirectories(snapshotPaths(containersDir, key), image, ({ upper, work }) => {
+          // Both: overlayfs makes a file in the one and renames it into the other, which two projects would forbid.
+          if (limitBytes !== null) quotas?.limit([upper, work], limitBytes);
+        });
         resolve(rootfs(key, image));
       });
     },
-    remove: (key) => removeSnapshot(containersDir, key, trash),
+    release: (key) => quotas?.release(snapshotPaths(containersDir, key).upper),
+    remove(key) {
+      quotas?.release(snapshotPaths(containersDir, key).upper);
+      return removeSnapshot(containersDir, key, trash);
+    },
     usage: (key) => directorySize(snapshotPaths(containersDir, key).upper),
   };
 }

@@ -22,8 +22,15 @@ export interface ImageLayers {
 export interface Snapshotter {
   /** `overlay2` or `copy`: what `docker info` and inspect call the storage driver. */
   readonly driver: string;
-  /** Makes `<containersDir>/<key>/{upper,work,rootfs}`. Fails, leaving nothing, when they are there already. */
-  prepare(key: string, image: ImageLayers): Promise<Rootfs>;
+  /** Whether `prepare` takes a limit. */
+  readonly canLimit: boolean;
+  /**
+   * Makes `<containersDir>/<key>/{upper,work,rootfs}`. Fails, leaving nothing, when they are there already. `limitBytes`: what
+   * the files that the container writes may take on the disk; all there is without.
+   */
+  prepare(key: string, image: ImageLayers, limitBytes?: number | null): Promise<Rootfs>;
+  /** Its directory is about to be discarded as a whole by somebody else. */
+  release(key: string): void;
   /** The same description again, without touching the disk. */
   rootfs(key: string, image: ImageLayers): Rootfs;
   /** Does nothing for what is not there. */
@@ -48,7 +55,12 @@ export function snapshotPaths(containersDir: string, key: string): SnapshotPaths
  * Makes the three directories, or none; the writable root gets the owner and mode that the image's own root has.
  * WHY synchronous: each call takes some 20 µs, and handing it to another thread and back takes five times that.
  */
-export function makeSnapshotDirectories(paths: SnapshotPaths, image: ImageLayers): void {
+export function makeSnapshotDirectories(
+  paths: SnapshotPaths,
+  image: ImageLayers,
+  /** What is to be done to the new directories while they are empty. */
+  finish: (paths: SnapshotPaths) => void = () => {},
+): void {
   const top = image.lower[0];
   const { uid, gid, mode } =
     top === undefined ? { uid: 0, gid: 0, mode: 0o755 } : lstatSync(`${image.layersDir}/${top}`);
@@ -59,6 +71,7 @@ export function makeSnapshotDirectories(paths: SnapshotPaths, image: ImageLayers
     chownSync(paths.upper, uid, gid);
     chmodSync(paths.upper, mode & 0o7777);
     for (const path of [paths.work, paths.target]) mkdirSync(path, { mode: 0o755 });
+    finish(paths);
   } catch (error) {
     for (const path of [paths.upper, paths.work, paths.target]) rmSync(path, { recursive: true, force: true });
     throw error;

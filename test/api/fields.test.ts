@@ -28,11 +28,6 @@ const REFUSED: Record<string, Answer> = {
     status: 400,
     message: 'invalid cgroup "container:x": another container\'s cgroup cannot be joined',
   },
-  "HostConfig.StorageOpt": {
-    hostConfig: { StorageOpt: { size: "1G" } },
-    status: 400,
-    message: "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
-  },
   "HostConfig.Isolation": {
     hostConfig: { Isolation: "hyperv" },
     status: 400,

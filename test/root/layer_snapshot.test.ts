@@ -118,7 +118,7 @@ describe.each([["overlay"], ["copy"]] as const)("the %s snapshotter", (kind) => 
     const trash = await openTrash({ directory: `${root}/trash`, onError: (_path, error) => errors.push(error) });
     const snapshots =
       kind === "overlay"
-        ? createOverlaySnapshotter(containers, trash)
+        ? createOverlaySnapshotter(containers, trash, null)
         : createCopySnapshotter(containers, trash, (request) => pool.run("copy", request));
     return { snapshots, containers, emptied: trash.emptied, trash: `${root}/trash` };
   };

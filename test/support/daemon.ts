@@ -37,6 +37,8 @@ export interface DaemonOptions {
   program?: string[];
   /** The data root is a file system of this size. */
   diskMiB?: number;
+  /** The data root is a file system of its own: mount(8)'s arguments, without the place. */
+  disk?: string[];
   /** It finds the place of its containers' cgroups itself, instead of being told one: nothing there is checked then. */
   choosesCgroup?: boolean;
 }
@@ -56,9 +58,8 @@ export class TestDaemon implements AsyncDisposable {
   private constructor(private readonly options: DaemonOptions) {
     mkdirSync(join(this.directory, "docker-config"));
     // The holder keeps both namespaces while the daemon is killed and started again.
-    const disk = options.diskMiB
-      ? `mkdir ${this.dataRoot}; mount -t tmpfs -o size=${options.diskMiB}m tmpfs ${this.dataRoot};`
-      : "";
+    const mount = options.disk ?? (options.diskMiB ? ["-t", "tmpfs", "-o", `size=${options.diskMiB}m`, "tmpfs"] : null);
+    const disk = mount ? `mkdir ${this.dataRoot}; mount ${mount.join(" ")} ${this.dataRoot} || exit 1;` : "";
     const script = `ip link set lo up; ${disk} echo up; exec sleep 86400`;
     this.#holder = Bun.spawn(["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script], {
       stdio: ["ignore", "pipe", "inherit"],

@@ -292,6 +292,8 @@ function snapshots(directory: string): Snapshotter {
   });
   return {
     driver: "overlay2",
+    canLimit: false,
+    release: () => {},
     prepare: async (key) => {
       mkdirSync(`${directory}/containers/${key}`, { recursive: true });
       return rootfs(key);

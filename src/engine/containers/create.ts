@@ -16,6 +16,7 @@ import { newLive } from "./registry.ts";
 import { parseSeccompProfile } from "./seccomp.ts";
 import { parseSecurity } from "./security.ts";
 import { containerOf } from "./sharing.ts";
+import { storageLimit } from "./storage_size.ts";
 import { validateHealth, validateRequest } from "./validate.ts";
 import { validateLimits } from "./validate_limits.ts";
 
@@ -26,6 +27,7 @@ export async function create(
   const { HostConfig: givenHost, NetworkingConfig: networking, ...givenConfig } = request.body;
   const asked = request.name ? parseContainerName(request.name) : null;
   validateRequest(givenConfig, givenHost, deps.machinery.capabilities);
+  const storageBytes = storageLimit(givenHost.StorageOpt, deps.snapshots.canLimit);
   const { limits, warnings } = validateLimits(givenHost, deps.runtime.facts);
   const { image, release } = deps.images.claim(givenConfig.Image);
   using _image = { [Symbol.dispose]: release };
@@ -48,8 +50,11 @@ export async function create(
   using reserved = deps.registry.reserveName(asked ?? generateName(id, deps.registry.isNameTaken, deps.random), id);
   await using undo = new AsyncDisposableStack();
   const layers = await deps.images.rootfsLayers(image.id);
-  const rootfs = await deps.snapshots.prepare(id, layers);
-  undo.defer(() => deps.discard(containerDir(deps.config(), id)));
+  const rootfs = await deps.snapshots.prepare(id, layers, storageBytes);
+  undo.defer(() => {
+    if (storageBytes !== null) deps.snapshots.release(id);
+    return deps.discard(containerDir(deps.config(), id));
+  });
   const mounts = await resolveMounts(deps, config, hostConfig);
   using _claims = { [Symbol.dispose]: () => deps.mounts.release(mounts) };
   undo.defer(() => deps.mounts.removeAnonymous({ id, mounts }));

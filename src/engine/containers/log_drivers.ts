@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import type { SinkTarget } from "../../../runtime/mod.ts";
 import { invalid } from "../../errors.ts";
+import { parseSize } from "../size_text.ts";
 
 export type LogOpts = Readonly<Record<string, string>>;
 
@@ -175,14 +176,6 @@ function wholeNumber(name: string, text: string | undefined, least: number, most
   const value = /^-?\d{1,10}$/.test(text) ? Number(text) : NaN;
   if (!(value >= least && value <= most)) throw invalid(`invalid value "${text}" for log opt "${name}"`);
   return value;
-}
-
-/** `10m`, `1.5 GB`, `1024`: powers of 1024, as go-units' RAMInBytes; null for what is none. */
-export function parseSize(text: string): number | null {
-  const [, number, unit] = /^(-?\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
-  if (number === undefined) return null;
-  const bytes = Number(number) * 1024 ** ["", "k", "m", "g", "t", "p"].indexOf((unit ?? "").toLowerCase());
-  return Number.isSafeInteger(Math.floor(bytes)) ? Math.floor(bytes) : null;
 }
 
 export function parseBoolean(text: string): boolean {

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { LogOptions, LogPiece, LogReader } from "../../../runtime/mod.ts";
 import { invalid, notImplemented } from "../../errors.ts";
 import { parseExpression } from "./log_attributes.ts";
-import { checkOptionNames, type LogOpts, parseBoolean, parseSize, toSinkTarget } from "./log_drivers.ts";
+import { checkOptionNames, type LogOpts, parseBoolean, toSinkTarget } from "./log_drivers.ts";
+import { parseSize } from "../size_text.ts";
 import { parseTag } from "./log_tag.ts";
 import type { LogQuery } from "../mod.ts";
 

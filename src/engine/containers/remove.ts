@@ -70,6 +70,7 @@ export async function removeHeld(deps: ContainersDeps, live: Live, options: { vo
     // Its snapshot, its log and its files all lie in there. WHY first: a row without a directory is what restore.ts takes
     // for a removal that a crash cut short, and finishes.
     await deps.logDelivery.finish(before.id);
+    if (Object.keys(before.hostConfig.StorageOpt).length > 0) deps.snapshots.release(before.id);
     await deps.discard(containerDir(deps.config(), before.id));
     if (options.volumes) await deps.mounts.removeAnonymous(before);
     await deps.machine.drop(live);

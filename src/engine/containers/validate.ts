@@ -28,10 +28,6 @@ export function validateRequest(config: ContainerConfig, hostConfig: HostConfig,
   if (Object.hasOwn(hostConfig.Annotations, "")) {
     throw invalid("invalid Annotations: the empty string is not permitted as an annotation key");
   }
-  if (Object.keys(hostConfig.StorageOpt).length > 0) {
-    // COMPAT: Docker's words on a file system without project quotas; berth uses them on none.
-    throw invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
-  }
   for (const port of [...Object.keys(config.ExposedPorts), ...Object.keys(hostConfig.PortBindings)]) {
     checkPort(port);
   }

@@ -5,11 +5,12 @@ import { constants } from "node:fs";
 import { chmod, mkdir, open, readdir, stat } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
-import type { HostMount } from "../../../runtime/mod.ts";
+import type { HostMount, Quotas } from "../../../runtime/mod.ts";
 import { SyscallError } from "../../../runtime/mod.ts";
 import { internal, invalid, notFound } from "../../errors.ts";
 import { MAX_NAME_BYTES } from "../../limits.ts";
 import { createLocks } from "../locks.ts";
+import { parseSize } from "../size_text.ts";
 import type { VolumeDriver } from "./driver.ts";
 
 export const LOCAL = "local";
@@ -19,6 +20,8 @@ export interface LocalDriverDeps {
   root: string;
   /** Renames a directory into the trash of the same file system, to be deleted in the background. */
   discard(path: string): Promise<void>;
+  /** null: the file system has none. */
+  quotas: Quotas | null;
   mount(request: HostMount): void;
   unmount(target: string): void;
   /** Mount points below a directory. */
@@ -46,11 +49,22 @@ export function createLocalDriver(deps: LocalDriverDeps): LocalDriver {
   return {
     name: LOCAL,
     scope: "local",
-    check: checkRequest,
-    create: (name) => makeDirectory(deps.root, name),
+    check: (name, options) => checkRequest(name, options, deps.quotas !== null),
+    async create(name, options) {
+      await makeDirectory(deps.root, name);
+      const bytes = sizeOf(name, options);
+      if (bytes === null) return;
+      try {
+        deps.quotas?.limit([pathOf(name)], bytes);
+      } catch (error) {
+        await deps.discard(join(deps.root, name));
+        throw error;
+      }
+    },
     async remove(name) {
       // What is mounted there is not ours to delete.
       if (deps.mountsBelow(join(deps.root, name)).length > 0) deps.unmount(pathOf(name));
+      deps.quotas?.release(pathOf(name));
       try {
         await deps.discard(join(deps.root, name));
       } catch (error) {
@@ -128,7 +142,7 @@ const REQUIRED_WITH: ReadonlyMap<string, readonly string[]> = new Map([
   ["size", []],
 ]);
 
-function checkRequest(name: string, options: Readonly<Record<string, string>>): void {
+function checkRequest(name: string, options: Readonly<Record<string, string>>, hasQuotas: boolean): void {
   checkVolumeName(name);
   for (const option of Object.keys(options)) {
     const needed = REQUIRED_WITH.get(option);
@@ -137,7 +151,20 @@ function checkRequest(name: string, options: Readonly<Record<string, string>>): 
       if (!options[other]) throw invalid(`create ${name}: missing required option: ${JSON.stringify(other)}`);
     }
   }
-  if (Object.hasOwn(options, "size")) throw invalid(`create ${name}: quota size requested but no quota support`);
+  if (sizeOf(name, options) === null) return;
+  if (!hasQuotas) throw invalid(`create ${name}: quota size requested but no quota support`);
+  if (isMounted(options)) {
+    throw invalid(`create ${name}: size is for a volume on this machine's own disk: for a device, give it in o`);
+  }
+}
+
+/** How much the volume may hold; null: as much as there is room for. Throws invalid. */
+function sizeOf(name: string, options: Readonly<Record<string, string>>): number | null {
+  const text = options["size"];
+  if (text === undefined) return null;
+  const bytes = parseSize(text);
+  if (bytes === null || bytes < 0) throw invalid(`create ${name}: invalid size: '${text}'`);
+  return bytes === 0 ? null : bytes;
 }
 
 // ---- mounting

@@ -54,6 +54,7 @@ function world(stored = new Map<string, StoredVolume>(), damaged: string[] = [])
     local: createLocalDriver({
       root,
       discard: (path) => made.discard(path),
+      quotas: null,
       mount: (request) => void mounted.set(request.target, request),
       unmount: (target) => void mounted.delete(target),
       mountsBelow: (directory) => [...mounted.keys()].filter((target) => target.startsWith(`${directory}/`)),
@@ -157,6 +158,9 @@ describe("create()", () => {
     [{ type: "nfs" }, 'missing required option: "device"'],
     [{ device: "/x" }, 'missing required option: "type"'],
     [{ size: "1g" }, "quota size requested but no quota support"],
+    [{ size: "x" }, "invalid size: 'x'"],
+    [{ size: "-1" }, "invalid size: '-1'"],
+    [{ size: "" }, "invalid size: ''"],
   ])("refuses the options %j", async (options, message) => {
     const deps = world();
     const volumes = await createVolumes(deps);
@@ -164,6 +168,33 @@ describe("create()", () => {
       message,
     );
     expect(deps.stored.size).toBe(0);
+  });
+
+  test("limits a volume with a size before anybody writes there, and lets go of the limit with it", async () => {
+    const deps = world();
+    const volumes = await createVolumes({
+      ...deps,
+      local: createLocalDriver({
+        ...deps,
+        quotas: {
+          limit: (directories, bytes) => void deps.seen.push(`limit ${directories.join(" ")} ${bytes}`),
+          release: (directory) => void deps.seen.push(`release ${directory}`),
+        },
+        mount: () => {},
+        unmount: () => {},
+        mountsBelow: () => [],
+        resolveHost: async () => "",
+      }),
+    });
+    const device = { size: "1m", type: "tmpfs", device: "tmpfs" };
+    await expect(volumes.create(request("data", { options: device }))).rejects.toThrow("size is for a volume on");
+    await volumes.create(request("data", { options: { size: "1m" } }));
+    await volumes.remove("data", false);
+    const data = join(deps.root, "data", "_data");
+    expect(deps.seen.filter((line) => !line.startsWith("volume"))).toEqual([
+      `limit ${data} ${1 << 20}`,
+      `release ${data}`,
+    ]);
   });
 
   test("records options that are right", async () => {
@@ -244,6 +275,7 @@ describe("a volume with a file system of its own", () => {
       local: createLocalDriver({
         root: deps.root,
         discard: deps.discard,
+        quotas: null,
         mount: () => {
           throw new SyscallError("mount", 19);
         },
