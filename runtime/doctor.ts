@@ -126,7 +126,7 @@ function processProbes({ facts }: DoctorOptions): Probe[] {
       return "pidfd_open, pidfd_getfd";
     }),
     may("AppArmor", "the docker-default profile", () =>
-      facts.hasAppArmor ? "enabled" : absent("not enabled in this kernel"),
+      facts.hasAppArmor ? "enabled" : absent("not enabled in this kernel, or securityfs is not mounted"),
     ),
   ];
 }

@@ -23,7 +23,10 @@ export function readHostFacts(): HostFacts {
     memoryNodes: readOr("/sys/devices/system/node/online", "0").trim(),
     memoryBytes: Number(/^MemTotal:\s*(\d+) kB$/m.exec(readOr("/proc/meminfo", ""))?.[1] ?? 0) * 1024,
     hasSeccomp: readOr("/proc/sys/kernel/seccomp/actions_avail", "").includes("errno"),
-    hasAppArmor: readOr("/sys/module/apparmor/parameters/enabled", "").startsWith("Y"),
+    // Without securityfs nobody can tell which profiles are loaded, or load one.
+    hasAppArmor:
+      readOr("/sys/module/apparmor/parameters/enabled", "").startsWith("Y") &&
+      existsSync("/sys/kernel/security/apparmor"),
     hasUserNamespaces:
       existsSync("/proc/self/ns/user") && Number(readOr("/proc/sys/user/max_user_namespaces", "0")) > 0,
     hasSwapAccounting: hasSwapAccounting(cgroups),

@@ -29,6 +29,7 @@ export * from "./net/mod.ts";
 export { createDNSPlane, type DNSPlane, RESOLVER_ADDRESS } from "./dns/plane.ts";
 export type { NameSource, UpstreamServer } from "./dns/resolver.ts";
 export { type Compression, decompress, detectCompression, MAGIC_BYTES, peek } from "./layer/compression.ts";
+export { APPARMOR_PATHS, DEFAULT_APPARMOR_PROFILE, loadDefaultProfile } from "./apparmor.ts";
 export { CAPABILITIES } from "./launch/privileges.ts";
 export { defaultSeccompProfile } from "./launch/seccomp_default.ts";
 export { createLogs } from "./log/mod.ts";

@@ -6,6 +6,9 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
+  APPARMOR_PATHS,
+  DEFAULT_APPARMOR_PROFILE,
+  loadDefaultProfile,
   canOverlay,
   copyUp,
   createCopySnapshotter,
@@ -41,6 +44,7 @@ import { networkStore } from "./db/networks.ts";
 import { type OpenedDb, openDb } from "./db/open.ts";
 import { volumeStore } from "./db/volumes.ts";
 import type { Clock } from "./engine/containers/deps.ts";
+import { createAppArmor } from "./engine/containers/apparmor.ts";
 import { type CdiRegistry, createCdiRegistry } from "./engine/cdi/registry.ts";
 import { createLogDelivery } from "./engine/containers/log_delivery.ts";
 import { LOG_DRIVERS } from "./engine/containers/log_drivers.ts";
@@ -137,6 +141,12 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   const registry = createContainerRegistry();
   const store = containerStore(db, relaxed);
   const cdi = createCdiRegistry();
+  const apparmor = createAppArmor({
+    isSupported: facts.hasAppArmor,
+    defaultProfile: DEFAULT_APPARMOR_PROFILE,
+    load: () => loadDefaultProfile(APPARMOR_PATHS),
+    log,
+  });
   const machine = createMachine({ store, registry, events, log });
 
   const host = hostPlatform(process.arch);
@@ -248,6 +258,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
     snapshots,
     discard: trash.discard,
     networking: networks.networking,
+    apparmor,
     cdi,
     mounts: createContainerMounts({ volumes, images, copyUp }),
     stdio,

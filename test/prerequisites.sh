@@ -37,6 +37,7 @@ need depmod kmod
 need cpio cpio
 need mkfs.ext4 e2fsprogs
 need mkfs.xfs xfsprogs
+need apparmor_parser apparmor
 # The executable for 64-bit Arm is run once, by emulation.
 if [ "$(uname -m)" = x86_64 ]; then
   need qemu-aarch64-static qemu-user-static

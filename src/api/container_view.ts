@@ -32,10 +32,12 @@ export interface InspectFacts {
   /** null: no health check. */
   health: HealthReport | null;
   sizes: ContainerSizes | null;
+  /** Its profile while it runs; "": the kernel has no AppArmor. */
+  apparmor: string;
 }
 
 export function inspectView(
-  { record, logPath, execIDs, health, sizes }: InspectFacts,
+  { record, logPath, execIDs, health, sizes, apparmor }: InspectFacts,
   context: InspectContext,
 ): object {
   return {
@@ -53,7 +55,7 @@ export function inspectView(
     Platform: record.platform.split("/")[0] || "linux",
     MountLabel: "",
     ProcessLabel: "",
-    AppArmorProfile: "",
+    AppArmorProfile: record.hasBeenStartedBefore ? apparmor : "",
     ExecIDs: execIDs.length > 0 ? execIDs : null,
     HostConfig: hostConfigView(record, context),
     ...storageView(record, context),

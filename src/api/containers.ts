@@ -1,5 +1,7 @@
 // Routes of containers: life cycle, reading, streams. Each handler parses, calls one service method and presents.
 import { Hono } from "hono";
+import { DEFAULT_APPARMOR_PROFILE } from "../../runtime/mod.ts";
+import { apparmorProfile } from "../engine/containers/apparmor.ts";
 import { FILTER_NAMES, parseFilters } from "../engine/filters.ts";
 import type { Engine } from "../engine/mod.ts";
 import { invalid } from "../errors.ts";
@@ -169,6 +171,7 @@ function reading(app: Hono<AppEnv>, engine: Engine, { now }: RouteDeps): void {
       logPath: containers.logPath(record.id),
       execIDs: containers.execIDs(record.id),
       health: containers.health(record.id),
+      apparmor: apparmorProfile(record.hostConfig, engine.runtime.facts.hasAppArmor, DEFAULT_APPARMOR_PROFILE),
     };
     return json(inspectView(facts, { config, networkID, containerName, now: now(), version: c.get("apiVersion") }));
   });

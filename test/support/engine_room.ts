@@ -215,6 +215,7 @@ export async function createRoom(options: { runtime?: FakeRuntime; directory?: s
     discard: (path) => hooks.discard(path),
     networking: networking(story),
     cdi: createCdiRegistry(),
+    apparmor: { prepare: async () => {}, profile: () => "" },
     mounts: {
       resolve: async () => [],
       copyUp: async () => {},

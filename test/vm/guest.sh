@@ -5,6 +5,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 export BERTH_TEST_PATIENCE=6
 ulimit -n 65536
 mkdir -p "$TMPDIR"
+# As a service manager does: AppArmor is spoken to by it.
+mount -t securityfs securityfs /sys/kernel/security
 cd "$(sed 's/.*berth_repo=\([^ ]*\).*/\1/' /proc/cmdline)" || exit 1
 command=$(sed 's/.*berth_run=\([^ ]*\).*/\1/' /proc/cmdline | base64 -d)
 echo "guest: Linux $(uname -r), cgroup v2: $(cat /sys/fs/cgroup/cgroup.controllers)"

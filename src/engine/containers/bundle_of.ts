@@ -41,7 +41,7 @@ export function bundleOf(deps: ContainersDeps, record: ContainerRecord, around: 
     ipcDonor: ipcDonor(deps, hostConfig.IpcMode),
     initPath: configuredInit(deps, hostConfig),
     seccomp: seccompOf(deps, record),
-    apparmorProfile: apparmorOf(deps, record),
+    apparmorProfile: deps.apparmor.profile(hostConfig),
     engine: {
       cgroupParent: config.cgroupParent,
       defaultUlimits: config.defaultUlimits,
@@ -112,10 +112,4 @@ function seccompOf(
   if (seccomp === "builtin") return deps.machinery.builtinSeccomp;
   const profile = parseSeccompProfile(seccomp);
   return (capabilities) => resolveSeccomp(profile, { ...deps.runtime.facts, capabilities });
-}
-
-function apparmorOf(deps: ContainersDeps, record: ContainerRecord): string {
-  if (!deps.runtime.facts.hasAppArmor || record.hostConfig.Privileged) return "";
-  const { apparmor } = parseSecurity(record.hostConfig.SecurityOpt, { noNewPrivileges: false });
-  return apparmor === "unconfined" ? "" : apparmor;
 }

@@ -7,6 +7,7 @@ import type { RandomBytes } from "../ids.ts";
 import type { CdiRegistry } from "../cdi/registry.ts";
 import type { ImageService } from "../images.ts";
 import type { Events } from "../mod.ts";
+import type { AppArmor } from "./apparmor.ts";
 import type { ContainerNetworking } from "../networks/networking.ts";
 import type { LogDelivery } from "./log_delivery.ts";
 import type { Machine } from "./machine.ts";
@@ -65,6 +66,7 @@ export interface ContainersDeps {
   networking: ContainerNetworking;
   mounts: ContainerMounts;
   cdi: CdiRegistry;
+  apparmor: AppArmor;
   stdio: StdioPlane;
   logs: Logs;
   logDelivery: LogDelivery;

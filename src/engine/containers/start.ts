@@ -58,6 +58,7 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   const joined = undo.use(await deps.networking.join(record, donor, containerDir(roots, record.id)));
   const entered = undo.use(await deps.mounts.enter(record, record.id));
   checkSources(entered.mounts, deps.runtime.facts);
+  await deps.apparmor.prepare(record.hostConfig);
   const bundle = bundleOf(deps, record, {
     rootfs,
     files: joined.files,

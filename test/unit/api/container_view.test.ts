@@ -25,10 +25,10 @@ const context = (minor: number) => ({
   containerName: (id: string) => id,
 });
 const inspect = (record: ContainerRecord, minor: number) =>
-  inspectView({ record, logPath: "/log", execIDs: [], health: null, sizes: null }, context(minor)) as Record<
-    string,
-    Record<string, unknown>
-  >;
+  inspectView(
+    { record, logPath: "/log", execIDs: [], health: null, sizes: null, apparmor: "" },
+    context(minor),
+  ) as Record<string, Record<string, unknown>>;
 
 const exit: Exit = {
   exitCode: 3,
@@ -274,7 +274,9 @@ test("limits that are not set stay out, and those that are set stay in", () => {
 test("annotations show in lists from 1.46", () => {
   const record = fakeRecord({}, { HostConfig: { Annotations: { a: "b" } } });
   const view = (minor: number) =>
-    summaryView({ record, imageNow: null, health: null, sizes: null }, context(minor)) as { HostConfig: object };
+    summaryView({ record, imageNow: null, health: null, sizes: null }, context(minor)) as {
+      HostConfig: object;
+    };
   expect(view(45).HostConfig).toEqual({ NetworkMode: "bridge" });
   expect(view(46).HostConfig).toEqual({ NetworkMode: "bridge", Annotations: { a: "b" } });
 });
@@ -282,7 +284,10 @@ test("annotations show in lists from 1.46", () => {
 test("a health check shows in inspect, in the status text and, from 1.52, in lists", () => {
   const health = { status: "unhealthy" as const, failingStreak: 3, log: [] };
   const sick = fakeRecord({ state: running });
-  const inspected = inspectView({ record: sick, logPath: "", execIDs: [], health, sizes: null }, context(50));
+  const inspected = inspectView(
+    { record: sick, logPath: "", execIDs: [], health, sizes: null, apparmor: "" },
+    context(50),
+  );
   expect(inspected).toMatchObject({ State: { Health: { Status: "unhealthy", FailingStreak: 3, Log: [] } } });
   const listed = (minor: number) => summaryView({ record: sick, imageNow: null, health, sizes: null }, context(minor));
   expect(listed(50)).toMatchObject({ Status: "Up 5 seconds (unhealthy)" });
