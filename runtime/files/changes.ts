@@ -12,9 +12,11 @@ import type { Rootfs } from "../bundle.ts";
 import { SyscallError } from "../errors.ts";
 import { E } from "../sys/errno.ts";
 import { Fd } from "../sys/fd.ts";
-import { O, openInRootNoSymlinks, openPath, reopen, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../sys/file.ts";
+import { O, openInRootNoSymlinks, openPath, reopen, S_IFCHR, S_IFLNK, S_IFMT, S_IFREG } from "../sys/file.ts";
 import { eachName, type EntryStatus, openEntry, readAttribute, statEntry } from "../sys/tree.ts";
 import { absoluteLower } from "../launch/view.ts";
+import { isDirectory } from "../layer/merged.ts";
+import { type Level, Levels, MAX_DEPTH } from "./levels.ts";
 import { fromRawName, toRawName } from "./names.ts";
 
 export interface Change {
@@ -23,8 +25,6 @@ export interface Change {
   kind: "modified" | "added" | "deleted";
 }
 
-/** A directory level holds a descriptor open. */
-const MAX_DEPTH = 512;
 /** Looks at a file, in upper or in a layer, before other work has its turn: some two milliseconds. */
 const SLICE_LOOKS = 128;
 /** Names of a directory that are put in order; of a larger one they come as the file system has them. */
@@ -32,11 +32,14 @@ const MAX_SORTED = 50_000;
 /** Names read before other work has its turn. */
 const SLICE_NAMES = 1024;
 
+interface NameToLookAt {
+  name: string;
+  isHere: boolean;
+}
+
 /** A directory on the way, from the root to where the walk is. */
-interface Level {
-  directory: Fd;
+interface WalkedLevel extends Level<NameToLookAt> {
   path: string;
-  names: Iterator<{ name: string; isHere: boolean }>;
   /** Layers that have this directory, by their number, the topmost first. */
   lowers: readonly number[];
   /** The directory holds all there is: what only the layers have is gone. */
@@ -65,7 +68,7 @@ export async function* changes(rootfs: Rootfs, own: ReadonlySet<string>): AsyncG
 }
 
 class Walk implements Disposable {
-  readonly #levels: Level[] = [];
+  readonly #levels = new Levels<NameToLookAt, WalkedLevel>();
   #looks = 0;
 
   constructor(
@@ -74,18 +77,13 @@ class Walk implements Disposable {
   ) {}
 
   async *rest(): AsyncGenerator<Change> {
-    for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
-      const next = level.names.next();
-      if (next.done === true) {
-        level.directory.close();
-        this.#levels.pop();
-        continue;
-      }
+    for (let next = this.#levels.next(); next !== null; next = this.#levels.next()) {
       if (this.#looks >= SLICE_LOOKS) {
         this.#looks = 0;
         await setImmediate();
       }
-      const { name, isHere } = next.value;
+      const { level, name: found } = next;
+      const { name, isHere } = found;
       const path = `${level.path}/${name}`;
       const change = isHere ? await this.#inUpper(level, name, path) : this.#onlyBelow(level, path);
       if (change !== null) {
@@ -96,10 +94,10 @@ class Walk implements Disposable {
   }
 
   /** Takes over the descriptor. */
-  async enter(directory: Fd, path: string, rest: Pick<Level, "lowers" | "isWhole" | "isListed">): Promise<void> {
-    const level: Level = { directory, path, names: [].values(), ...rest };
-    this.#levels.push(level);
-    if (this.#levels.length > MAX_DEPTH) throw new Error(`cannot walk more than ${MAX_DEPTH} directories deep`);
+  async enter(directory: Fd, path: string, rest: Pick<WalkedLevel, "lowers" | "isWhole" | "isListed">): Promise<void> {
+    const level: WalkedLevel = { directory, path, names: [].values(), ...rest };
+    this.#levels.enter(level);
+    if (this.#levels.open.length > MAX_DEPTH) throw new Error(`cannot walk more than ${MAX_DEPTH} directories deep`);
     const here = await namesIn(directory);
     const below = rest.isWhole ? await this.#namesBelow(path, rest.lowers) : new Set<string>();
     const names = [
@@ -111,9 +109,9 @@ class Walk implements Disposable {
   }
 
   /** COMPAT: each directory above a change is listed as modified, once and before it. */
-  *#parents(inner: Level): Generator<Change> {
+  *#parents(inner: WalkedLevel): Generator<Change> {
     if (inner.isListed) return;
-    for (const level of this.#levels) {
+    for (const level of this.#levels.open) {
       if (level.isListed) continue;
       level.isListed = true;
       yield { path: level.path, kind: "modified" };
@@ -122,7 +120,7 @@ class Walk implements Disposable {
   }
 
   /** What has become of a name in upper; a directory is entered after it. null: nothing. */
-  async #inUpper(level: Level, name: string, path: string): Promise<Change["kind"] | null> {
+  async #inUpper(level: WalkedLevel, name: string, path: string): Promise<Change["kind"] | null> {
     this.#looks++;
     const entry = openOrNull(() => openEntry(level.directory, toRawName(name), O.PATH));
     if (entry === null) return null;
@@ -142,7 +140,7 @@ class Walk implements Disposable {
     return change;
   }
 
-  #onlyBelow(level: Level, path: string): Change["kind"] | null {
+  #onlyBelow(level: WalkedLevel, path: string): Change["kind"] | null {
     const old = this.#old(level.lowers, path);
     old?.fd.close();
     return old === null ? null : "deleted";
@@ -190,7 +188,7 @@ class Walk implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { directory } of this.#levels.splice(0)) directory.close();
+    this.#levels[Symbol.dispose]();
   }
 }
 
@@ -201,10 +199,6 @@ async function namesIn(directory: Fd): Promise<Set<string>> {
     if (names.size % SLICE_NAMES === 0) await setImmediate();
   }
   return names;
-}
-
-function isDirectory({ mode }: EntryStatus): boolean {
-  return (mode & S_IFMT) === S_IFDIR;
 }
 
 function isWhiteout(file: Fd, { mode, deviceMajor, deviceMinor, sizeBytes }: EntryStatus): boolean {

@@ -5,13 +5,13 @@ import { read } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
 import { SyscallError } from "../errors.ts";
+import { ownHeader, tarTypeOf } from "../layer/entry_header.ts";
 import { decodePath } from "../layer/path_text.ts";
 import { tarEnd, tarHeader, type TarHeader, tarPadding } from "../layer/tar_write.ts";
-import type { TarType } from "../layer/tar_read.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
 import { alloc } from "../sys/ffi.ts";
-import { O, readOnce, reopen, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../sys/file.ts";
+import { O, readOnce, reopen } from "../sys/file.ts";
 import {
   eachName,
   type EntryStatus,
@@ -21,15 +21,12 @@ import {
   readLink,
   statEntry,
 } from "../sys/tree.ts";
+import { type Level, Levels, MAX_DEPTH } from "./levels.ts";
 import type { Found } from "./look.ts";
 import { fromRawName } from "./names.ts";
 
 const readAsync = promisify(read);
 
-const S_IFIFO = 0o010000,
-  S_IFBLK = 0o060000;
-/** A directory level holds a descriptor open. */
-const MAX_DEPTH = 512;
 /** Files with several names that are remembered; beyond it a further name becomes a copy. */
 const MAX_LINKED_FILES = 1 << 16;
 /** Sent to the client at once, and the largest file that is read before its header is written. */
@@ -44,9 +41,7 @@ export interface PackOptions {
   onSkipped(path: string, error: Error): void;
 }
 
-interface Level {
-  directory: Fd;
-  names: Iterator<RawName, void>;
+interface PackedLevel extends Level<RawName> {
   /** What the names in it begin with. */
   prefix: string;
 }
@@ -70,7 +65,7 @@ export async function* packRoot(root: Fd, options: PackOptions): AsyncGenerator<
 }
 
 class Packer implements Disposable {
-  readonly #levels: Level[] = [];
+  readonly #levels = new Levels<RawName, PackedLevel>();
   /** The first name of each file that has several. */
   readonly #linked = new Map<string, string>();
   #parts: Uint8Array[] = [];
@@ -82,23 +77,17 @@ class Packer implements Disposable {
 
   /** Everything below the directories that are open. */
   async *rest(): AsyncGenerator<Uint8Array> {
-    for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
-      const next = level.names.next();
-      if (next.done === true) {
-        level.directory.close();
-        this.#levels.pop();
-        continue;
-      }
+    for (let next = this.#levels.next(); next !== null; next = this.#levels.next()) {
       if (++this.#sliceEntries >= SLICE_ENTRIES) {
         this.#sliceEntries = 0;
         await setImmediate();
       }
-      yield* this.#named(level, next.value);
+      yield* this.#named(next.level, next.name);
       if (this.#pendingBytes >= CHUNK_BYTES) yield this.take();
     }
   }
 
-  async *#named({ directory, prefix }: Level, name: RawName): AsyncGenerator<Uint8Array> {
+  async *#named({ directory, prefix }: PackedLevel, name: RawName): AsyncGenerator<Uint8Array> {
     const path = prefix + fromRawName(name);
     let file: Fd;
     try {
@@ -116,8 +105,7 @@ class Packer implements Disposable {
   /** One entry, whole but for what lies in a directory. `prefix`: what the names in it begin with. */
   async *entry(file: Fd, path: string, prefix: string): AsyncGenerator<Uint8Array> {
     const status = statEntry(file, null);
-    const type = TYPES[status.mode & S_IFMT];
-    // A socket: tar has no such thing.
+    const type = tarTypeOf(status);
     if (type === undefined) return;
     const header: TarHeader = { type, path, ...ownHeader(status) };
     if (type === "directory") return this.#directory(file, header, prefix);
@@ -130,7 +118,7 @@ class Packer implements Disposable {
   }
 
   #directory(file: Fd, header: TarHeader, prefix: string): void {
-    const depth = this.#levels.length;
+    const depth = this.#levels.open.length;
     if (depth >= MAX_DEPTH) throw new Error(`cannot copy a tree that is more than ${MAX_DEPTH} directories deep`);
     const directory = this.#tryOpen(file, header.path, O.RDONLY | O.DIRECTORY);
     if (directory === null) return;
@@ -140,7 +128,7 @@ class Packer implements Disposable {
 
   /** Takes over the descriptor. */
   enter(directory: Fd, prefix: string): void {
-    this.#levels.push({ directory, names: eachName(directory), prefix });
+    this.#levels.enter({ directory, names: eachName(directory), prefix });
   }
 
   async *#file(place: Fd, header: TarHeader, status: EntryStatus): AsyncGenerator<Uint8Array> {
@@ -202,21 +190,8 @@ class Packer implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { directory } of this.#levels.splice(0)) directory.close();
+    this.#levels[Symbol.dispose]();
   }
-}
-
-const TYPES: Readonly<Record<number, TarType>> = {
-  [S_IFREG]: "file",
-  [S_IFDIR]: "directory",
-  [S_IFLNK]: "symlink",
-  [S_IFCHR]: "char",
-  [S_IFBLK]: "block",
-  [S_IFIFO]: "fifo",
-};
-
-function ownHeader({ mode, uid, gid, modified }: EntryStatus): Partial<TarHeader> {
-  return { mode: mode & 0o7777, uid, gid, mtime: { sec: Number(modified[0]), nsec: modified[1] } };
 }
 
 /** As many bytes as the header has promised: one that shrinks meanwhile ends in zeroes. Read by other threads. */

@@ -5,13 +5,13 @@ import { createHash, type Hash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { Rootfs } from "../bundle.ts";
 import type { Fd } from "../sys/fd.ts";
-import { O, openPath, readOnce, reopen, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../sys/file.ts";
-import { type EntryStatus, readAttributes, readLink } from "../sys/tree.ts";
+import { O, openPath, readOnce, reopen } from "../sys/file.ts";
+import { readAttributes, readLink } from "../sys/tree.ts";
+import { ownHeader, tarTypeOf } from "./entry_header.ts";
 import { LayerError } from "./layer_error.ts";
 import { MergedDirectory } from "./merged.ts";
 import { MAX_LAYER_ENTRIES, READ_BYTES } from "./limits.ts";
 import { decodePath } from "./path_text.ts";
-import type { TarType } from "./tar_read.ts";
 import { tarEnd, tarHeader, type TarHeader, tarPadding } from "./tar_write.ts";
 import { type Change, walkCopy, walkUpper } from "./upper.ts";
 
@@ -34,8 +34,6 @@ export interface DiffResult {
   entries: number;
 }
 
-const S_IFIFO = 0o010000,
-  S_IFBLK = 0o060000;
 const WHITEOUT = ".wh.",
   OPAQUE = ".wh..wh..opq";
 /** What a layer carries of a file's extended attributes. Labels of security modules are this machine's own. */
@@ -68,8 +66,7 @@ function writeChange(change: Change, out: TarFile, linked: Map<string, string>, 
   }
   if (change.kind === "opaque") return out.add(tarHeader({ type: "file", path: `${path}/${OPAQUE}`, mode: 0 }));
   const { file, status } = change;
-  const type = TYPES[status.mode & S_IFMT];
-  // A socket: tar has no such thing, and nobody would listen on it.
+  const type = tarTypeOf(status);
   if (type === undefined) return;
   const header: TarHeader = { type, path: path === "" ? "./" : path, ...ownHeader(status) };
   if (type === "directory") return out.add(tarHeader({ ...header, xattrs: xattrsOf(file) }));
@@ -80,19 +77,6 @@ function writeChange(change: Change, out: TarFile, linked: Map<string, string>, 
   else if (type === "fifo") out.add(tarHeader(header));
   else out.add(tarHeader({ ...header, major: status.deviceMajor, minor: status.deviceMinor }));
   if (status.links > 1) linked.set(status.identity, path);
-}
-
-const TYPES: Readonly<Record<number, TarType>> = {
-  [S_IFREG]: "file",
-  [S_IFDIR]: "directory",
-  [S_IFLNK]: "symlink",
-  [S_IFCHR]: "char",
-  [S_IFBLK]: "block",
-  [S_IFIFO]: "fifo",
-};
-
-function ownHeader({ mode, uid, gid, modified }: EntryStatus): Partial<TarHeader> {
-  return { mode: mode & 0o7777, uid, gid, mtime: { sec: Number(modified[0]), nsec: modified[1] } };
 }
 
 function xattrsOf(file: Fd): Map<string, Uint8Array> | null {
