@@ -12,28 +12,13 @@ import { commitName } from "../commit_name.ts";
 import type { CommitRequest } from "../mod.ts";
 import { completeConfig, toImageConfig } from "./commit_config.ts";
 import type { ContainersDeps } from "./deps.ts";
+import { OWN_PATHS } from "./own_paths.ts";
 import { pause, unpause } from "./pause.ts";
 import type { Live } from "./registry.ts";
 import { parseSignal } from "./signals.ts";
 
-/**
- * What the engine makes in every container's root to mount something there. COMPAT: the same that Docker keeps in a layer
- * of its own, so that neither `docker diff` nor a commit shows it.
- */
-const MOUNT_POINTS = [
-  "dev",
-  "dev/console",
-  "dev/mqueue",
-  "dev/pts",
-  "dev/shm",
-  "etc/hostname",
-  "etc/hosts",
-  "etc/resolv.conf",
-  "proc",
-  "sys",
-  "sys/fs",
-  "sys/fs/cgroup",
-] as const;
+/** As the layer's paths are: without a slash at their start. */
+const MOUNT_POINTS = OWN_PATHS.map((path) => path.slice(1));
 
 export async function commit(
   deps: ContainersDeps,

@@ -4,27 +4,11 @@ import { type Change, changes, type FileTree, packRoot } from "../../../runtime/
 import { conflict } from "../../errors.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { holding } from "./files.ts";
+import { OWN_PATHS } from "./own_paths.ts";
 import type { Live } from "./registry.ts";
 import { hasTask } from "./state.ts";
 
-/**
- * What a start makes in every container, where the image has it not. COMPAT: in Docker it lies in a layer of its own, below
- * the container's. The places of volumes and bind mounts do not, and are listed.
- */
-const MADE_BY_START: ReadonlySet<string> = new Set([
-  "/.dockerenv",
-  "/dev",
-  "/dev/console",
-  "/dev/pts",
-  "/dev/shm",
-  "/etc",
-  "/etc/hostname",
-  "/etc/hosts",
-  "/etc/mtab",
-  "/etc/resolv.conf",
-  "/proc",
-  "/sys",
-]);
+const MADE_BY_START: ReadonlySet<string> = new Set(OWN_PATHS);
 
 export async function changesOf(deps: ContainersDeps, nameOrID: string): Promise<AsyncIterable<Change>> {
   const { record } = deps.registry.get(nameOrID);
