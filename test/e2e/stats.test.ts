@@ -48,7 +48,7 @@ test(
   "what a container does is what its numbers say",
   async () => {
     const options = ["--memory", "64m", "--pids-limit", "50", "--cpus", "0.2"];
-    const work = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 1000 & sleep 1000 & exec sleep 1000";
+    const work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000 & sleep 1000 & exec sleep 1000";
     await berth.dockerOK("run", "-d", "--name", "c1", ...options, "busybox", "sh", "-c", work);
     await until("it has three processes", async () => (await now("c1")).pids_stats.current === 3);
     const sample = await now("c1");
