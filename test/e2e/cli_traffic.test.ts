@@ -26,6 +26,8 @@ const REFUSED: readonly (readonly [start: string, status: number])[] = [
   ["docker search", 500],
   // A volume at `anon`, which is no absolute path: what was recorded came from an engine that does not look.
   ["docker create --name big", 400],
+  // A container without limits: Docker wants the limit of memory and swap together then.
+  ["docker update --memory", 409],
   // As Docker answers outside a swarm.
   ["docker service", 503],
   ["docker node", 503],

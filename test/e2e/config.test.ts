@@ -134,11 +134,10 @@ test("memory alone is updated as far as the swap that is set allows", async () =
   const refused = await berth.request("POST", "/containers/limited/update", { body: { Memory: 256 * MiB } });
   expect(refused.status).toBe(409);
   const id = await berth.dockerOK("inspect", "-f", "{{.Id}}", "limited");
-  expect(await refused.json()).toEqual({
-    message:
-      `Cannot update container ${id}: Memory limit should be smaller than already set memoryswap limit, ` +
-      "update the memoryswap at the same time",
-  });
+  const message =
+    `Cannot update container ${id}: Memory limit should be smaller than already set memoryswap limit, ` +
+    "update the memoryswap at the same time";
+  expect(await refused.json()).toEqual({ message });
   expect(await limits()).toBe(`${64 * MiB} ${128 * MiB}`);
   await berth.dockerOK("update", "--memory", "96m", "limited");
   expect(await limits()).toBe(`${96 * MiB} ${128 * MiB}`);
@@ -146,9 +145,13 @@ test("memory alone is updated as far as the swap that is set allows", async () =
   expect(fits.status).toBe(200);
   await berth.dockerOK("update", "--memory", "256m", "--memory-swap", "-1", "limited");
   expect(await limits()).toBe(`${256 * MiB} -1`);
-  await berth.dockerOK("update", "--memory", "512m", "limited");
-  expect(await limits()).toBe(`${512 * MiB} -1`);
+  expect((await berth.docker(["update", "--memory", "512m", "limited"])).stderr).toContain(message);
+  expect(await limits()).toBe(`${256 * MiB} -1`);
   await berth.dockerOK("rm", "-f", "limited");
+  await berth.dockerOK("create", "--name", "unlimited", "--network", "none", "busybox");
+  expect((await berth.docker(["update", "--memory", "64m", "unlimited"])).code).toBe(1);
+  await berth.dockerOK("update", "--memory", "64m", "--memory-swap", "128m", "unlimited");
+  await berth.dockerOK("rm", "unlimited");
 });
 
 test("a restart policy is refused in Docker's words, at create and at an update", async () => {

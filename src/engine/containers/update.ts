@@ -105,13 +105,8 @@ function merge<R extends Resources>(stored: R, given: Resources, refuse: (why: s
   if (given.CpuQuota > 0 && stored.NanoCpus > 0) {
     throw refuse("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set");
   }
-  if (
-    given.Memory !== 0 &&
-    given.MemorySwap === 0 &&
-    stored.MemorySwap !== -1 &&
-    given.Memory > stored.MemorySwap &&
-    stored.MemorySwap !== 0
-  ) {
+  // COMPAT: also where no limit of both was set, or none at all: 0 and -1 are smaller than any.
+  if (given.Memory > stored.MemorySwap && given.Memory !== 0 && given.MemorySwap === 0) {
     throw refuse(
       "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
     );
