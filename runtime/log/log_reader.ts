@@ -7,7 +7,7 @@
 // A follower that is still in a file when it is rotated finishes it by its descriptor and goes on with the next generation.
 // One that is so slow that a file has aged out meanwhile goes on with the oldest left: logs are bounded, readers are not
 // waited for.
-import { createReadStream, promises, statSync } from "node:fs";
+import { createReadStream, openSync, promises, statSync } from "node:fs";
 import { createGunzip } from "node:zlib";
 import { type RotatedFile, rotatedPath, scanRotated } from "./files.ts";
 import type { TimeIndex } from "./log_index.ts";
@@ -111,13 +111,14 @@ class Reading {
     source: Source,
     count: number,
   ): Promise<{ found: number; start: { offset: number; skip: number } }> {
-    if (source.rotated?.isCompressed) {
+    using file = await this.#open(source.generation);
+    if (!file) {
+      const compressed = this.#rotated(source.generation);
+      if (!compressed?.isCompressed) return { found: 0, start: { offset: 0, skip: 0 } };
       const counter = this.format.counter();
-      for await (const block of unzipped(rotatedPath(this.path, source.rotated))) counter.feed(block);
+      for await (const block of unzipped(rotatedPath(this.path, compressed))) counter.feed(block);
       return { found: counter.count, start: { offset: 0, skip: Math.max(0, counter.count - count) } };
     }
-    using file = await this.#open(source.generation);
-    if (!file) return { found: 0, start: { offset: 0, skip: 0 } };
     const end = source.rotated ? file.sizeBytes : this.#limit(file.sizeBytes);
     const { offset, found } = await this.format.tail(file.read, end, count);
     return { found, start: { offset, skip: 0 } };
@@ -153,23 +154,26 @@ class Reading {
   // ---- forward
 
   async *#rotatedFile(generation: number, offset: number, skip: number): AsyncGenerator<LogPiece> {
-    const file = this.#rotated(generation);
     // Aged out since.
-    if (!file) return;
+    if (!this.#rotated(generation)) return;
     const decoder = this.format.decoder();
     this.#sink.skip(skip);
     const feed = (block: Uint8Array): void => decoder.feed(block, this.#sink.take, this.#sink);
-    if (file.isCompressed) {
-      for await (const block of unzipped(rotatedPath(this.path, file))) {
-        feed(block);
-        yield* this.#sink.pieces();
-        if (this.#isOver) return;
-      }
-      return;
+    {
+      using open = await this.#open(generation);
+      if (open) return yield* this.#readOn(open, offset, open.sizeBytes, feed);
     }
-    using open = await this.#open(generation);
-    if (!open) return;
-    yield* this.#readOn(open, offset, open.sizeBytes, feed);
+    // Perhaps since the place to begin was found: the bytes are the same.
+    const compressed = this.#rotated(generation);
+    if (!compressed?.isCompressed) return;
+    let before = offset;
+    for await (const block of unzipped(rotatedPath(this.path, compressed))) {
+      const from = Math.min(before, block.length);
+      before -= from;
+      feed(block.subarray(from));
+      yield* this.#sink.pieces();
+      if (this.#isOver) return;
+    }
   }
 
   /** The current file up to where the stored part ends; then, when following, on and on. */
@@ -243,13 +247,13 @@ class Reading {
     return files.find((file) => file.generation === generation) ?? null;
   }
 
-  /** Opens the plain file of a generation under the name it has now; null when there is none any more. */
+  /** Opens the plain file of a generation under the name it has now; null when there is none any more, or it is compressed. */
   async #open(generation: number): Promise<OpenFile | null> {
     // A rotation between finding the name and opening it gives us another file: then once more.
     for (let tries = 0; tries < 8; tries++) {
       const rotated = this.#rotated(generation);
       const isCurrent = generation === (this.writer?.generation ?? 0);
-      if (!rotated && !isCurrent) return null;
+      if (rotated ? rotated.isCompressed : !isCurrent) return null;
       const before = this.writer?.generation;
       const handle = await promises.open(rotated ? rotatedPath(this.path, rotated) : this.path, "r").catch(() => null);
       if (this.writer?.generation === before) return handle ? await OpenFile.of(handle) : null;
@@ -319,7 +323,9 @@ class OpenFile implements Disposable {
 
 /** A damaged .gz ends where the damage begins: a torn rotated file must not hide the younger ones. */
 async function* unzipped(path: string): AsyncGenerator<Uint8Array> {
-  const source = createReadStream(path, { highWaterMark: 256 << 10 });
+  const fd = openNow(path);
+  if (fd === null) return;
+  const source = createReadStream("", { fd, highWaterMark: 256 << 10 });
   const plain = source.pipe(createGunzip({ chunkSize: 256 << 10 }));
   source.on("error", (error) => plain.destroy(error));
   try {
@@ -329,6 +335,16 @@ async function* unzipped(path: string): AsyncGenerator<Uint8Array> {
   } finally {
     source.destroy();
     plain.destroy();
+  }
+}
+
+/** In the turn in which the path was made: after a rotation it would name another file. null: it has aged out. */
+function openNow(path: string): number | null {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+    return null;
   }
 }
 
