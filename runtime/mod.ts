@@ -20,7 +20,7 @@ export type {
 export { HOOK_KINDS, type HookKind } from "./bundle.ts";
 export { LaunchError, SyscallError, UserLookupError } from "./errors.ts";
 export type { LogOptions, LogPiece, LogReader, Logs, LogWriter } from "./log/mod.ts";
-export { forward } from "./log/sink/forwarder.ts";
+export { forward, type RetryPolicy } from "./log/sink/forwarder.ts";
 export { createSink, type SinkTarget } from "./log/sink/mod.ts";
 export { createWallClock } from "./sys/clock.ts";
 export type { Fd } from "./sys/fd.ts";

@@ -103,6 +103,8 @@ export class RotatedFiles {
     private readonly options: RotationOptions,
     private readonly calls: FileCalls,
     private readonly onProblem: (error: unknown) => void,
+    /** This file is about to be removed: logs are bounded. */
+    private readonly onAgeOut: (path: string, isCompressed: boolean) => void,
   ) {
     this.#files = scanRotated(path);
     this.#remove(this.#temporary);
@@ -120,6 +122,7 @@ export class RotatedFiles {
     // From the oldest on, so that no rename meets a name in use. A crash in between leaves a gap, which is harmless.
     for (const file of this.#files) {
       if (file.index + 1 >= maxFiles) {
+        this.onAgeOut(rotatedPath(this.path, file), file.isCompressed);
         this.#remove(rotatedPath(this.path, file));
         continue;
       }
@@ -131,7 +134,10 @@ export class RotatedFiles {
       }
     }
     this.#files = keeps;
-    if (maxFiles < 2) return this.#remove(this.path);
+    if (maxFiles < 2) {
+      this.onAgeOut(this.path, false);
+      return this.#remove(this.path);
+    }
     const first: RotatedFile = { generation, index: 1, isCompressed: false, timeIndex };
     if (this.#try(() => this.calls.rename(this.path, rotatedPath(this.path, first)))) this.#files.push(first);
     this.#compressNext();

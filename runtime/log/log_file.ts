@@ -1,14 +1,18 @@
 // LogFile: the writer of one container's log. Synchronous throughout: the stdio plane's transfer needs the bytes to be in
 // the file when `append` returns. A disk that is full costs lines, never the workload's time.
+import { countUntaken, openAgedOut } from "./aged_out.ts";
 import { type FileCalls, identity, readAtSync, type RotatedFile, RotatedFiles } from "./files.ts";
 import { LineSplitter } from "./lines.ts";
 import { TimeIndex } from "./log_index.ts";
-import type { LogOptions, LogWriter, RotationHooks } from "./mod.ts";
+import type { DroppedWatch, LogOptions, LogWriter, RotationHooks } from "./mod.ts";
 import type { LogStream, RecordEncoder, RecordFormat } from "./record.ts";
 
 const SECOND = 1_000_000_000n;
 /** A disk that stays full is told of once in this time, not with every line. */
 const PROBLEM_NANO = 10n * SECOND;
+
+/** Files that are gone from the directory and still read. */
+const MAX_COUNTING = 16;
 
 export interface LogFileDeps {
   format: RecordFormat;
@@ -35,6 +39,8 @@ class LogFile implements LogWriter {
   readonly #encoder: RecordEncoder;
   readonly #files: RotatedFiles;
   readonly #splitters: Record<LogStream, LineSplitter> = { 1: new LineSplitter(), 2: new LineSplitter() };
+  #watch: DroppedWatch | null = null;
+  #counting = 0;
   readonly #listeners = new Set<() => void>();
 
   constructor(
@@ -42,7 +48,7 @@ class LogFile implements LogWriter {
     private readonly deps: LogFileDeps,
   ) {
     this.#encoder = deps.format.encoder(options.attributes);
-    this.#files = new RotatedFiles(options.path, options, deps.calls, (error) => this.#problem(error));
+    this.#files = new RotatedFiles(options.path, options, deps.calls, (error) => this.#problem(error), this.#ageOut);
     this.#open();
     this.#timeIndex = new TimeIndex(this.#sizeBytes);
   }
@@ -128,6 +134,26 @@ class LogFile implements LogWriter {
     this.#listeners.add(callback);
     return () => this.#listeners.delete(callback);
   }
+
+  watchDropped(watch: DroppedWatch | null): void {
+    this.#watch = watch;
+  }
+
+  #ageOut = (path: string, isCompressed: boolean): void => {
+    const watch = this.#watch;
+    if (!watch || this.#counting >= MAX_COUNTING) return;
+    const fd = openAgedOut(path);
+    if (fd === null) return;
+    this.#counting++;
+    void countUntaken(fd, isCompressed, this.deps.format, watch.takenNano())
+      .then(
+        (records) => {
+          if (records > 0) watch.dropped(records);
+        },
+        (error: unknown) => this.#problem(error),
+      )
+      .finally(() => this.#counting--);
+  };
 
   close(): void {
     if (this.#isClosed) return;

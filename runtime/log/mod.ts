@@ -55,8 +55,18 @@ export interface LogWriter {
   flushPartial(stream?: LogStream): void;
   /** Calls back after each append that added records, and after close. */
   onAppend(callback: () => void): () => void;
+  /** Counts, from now on, what is dropped before the watch's reader has taken it. One watch at a time; null: none. */
+  watchDropped(watch: DroppedWatch | null): void;
   readonly isClosed: boolean;
   close(): void;
+}
+
+/** Who must not lose a record without a word. */
+export interface DroppedWatch {
+  /** The time of the last record that the reader has given out. */
+  takenNano(): bigint;
+  /** So many records after that are gone; told some time later. At least: of many files at once not all are counted. */
+  dropped(records: number): void;
 }
 
 /** Which records, and how they are shown. */

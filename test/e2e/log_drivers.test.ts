@@ -68,7 +68,7 @@ test("drivers that are not here, and options that are not theirs, are refused at
   for (const [args, message] of [
     [["--log-driver", "splunk"], "logger: no log driver named 'splunk' is registered"],
     [["--log-driver", "syslog", "--log-opt", "nope=1"], "unknown log opt 'nope' for syslog log driver"],
-    [["--log-opt", "tag={{.Nope}}"], "can't evaluate field Nope in type logger.Info"],
+    [["--log-opt", "tag={{.Nope}}"], "can't evaluate field Nope in type *logger.Info"],
   ] as const) {
     const ran = await daemon.docker(["create", ...args, "busybox"]);
     expect(ran.code).not.toBe(0);
@@ -117,6 +117,35 @@ action(type="omfile" file="${received}" template="plain" flushOnTXEnd="on")
   await until("rsyslog has the second run", () => lines().length >= 6000);
   expect(lines()).toEqual([...linesUpTo(3000), ...linesUpTo(3000)]);
   await daemon.dockerOK("rm", "sender");
+});
+
+test("lines that rotate away before the receiver is there are counted, and told of once", async () => {
+  const received = join(daemon.directory, "late");
+  const config = join(daemon.directory, "late.conf");
+  writeFileSync(
+    config,
+    `module(load="imtcp")
+input(type="imtcp" port="5515" address="127.0.0.1")
+action(type="omfile" file="${received}" flushOnTXEnd="on")
+`,
+  );
+  const options = ["syslog-address=tcp://127.0.0.1:5515", "cache-max-size=24k", "cache-max-file=2"];
+  const driver = ["--log-driver", "syslog", ...options.flatMap((each) => ["--log-opt", each])];
+  // The first line is in the deliverer's hands before the others come.
+  const script = `echo line 0 of many; until [ -e /go ]; do sleep 0.05; done; ${count}; touch /done; exec sleep 1000`;
+  await daemon.dockerOK("run", "-d", "--name", "late", ...driver, "busybox", "sh", "-c", script);
+  await until("its receiver is missed", () => daemon.log.includes("a log driver's receiver fails"));
+  await daemon.dockerOK("exec", "late", "touch", "/go");
+  await until("all is said", async () => (await daemon.docker(["exec", "late", "test", "-e", "/done"])).code === 0);
+  start("rsyslogd", "-n", "-f", config, "-i", join(daemon.directory, "late.pid"));
+  const lines = (): string[] => (existsSync(received) ? readFileSync(received, "utf8").trim().split("\n") : []);
+  await until("the last line is there", () => lines().at(-1)?.endsWith("line 3000 of many") ?? false);
+  const told = () => daemon.log.split("\n").filter((line) => line.includes("rotated away"));
+  await until("it is told", () => told().length > 0);
+  expect(told().length).toBe(1);
+  expect(Number(/lines\W+(\d+)/.exec(told()[0] ?? "")?.[1])).toBe(3001 - lines().length);
+  expect(lines().length).toBeLessThan(3001);
+  await daemon.dockerOK("rm", "-f", "late");
 });
 
 test("journald: fields are Docker's, a line of several pieces too", async () => {

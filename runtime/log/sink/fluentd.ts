@@ -11,7 +11,8 @@ type FluentdTarget = Extract<SinkTarget, { kind: "fluentd" }>;
 const SOURCE = { 1: "stdout", 2: "stderr" } as const;
 
 export function createFluentdSink(target: FluentdTarget, container: SinkContainer): Sink {
-  const connection = new StreamConnection(target.transport);
+  const connection = new StreamConnection(target.transport, null, target.timeoutMs ?? undefined);
+  let connectedAt: number | null = null;
   const entry = (record: SinkRecord): Packed => [
     target.isSubSecond ? new EventTime(record.timeNano) : Number(record.timeNano / 1_000_000_000n),
     {
@@ -25,6 +26,12 @@ export function createFluentdSink(target: FluentdTarget, container: SinkContaine
   ];
   return {
     async send(records) {
+      const now = performance.now();
+      if (target.reconnectMs !== null && connectedAt !== null && now - connectedAt >= target.reconnectMs) {
+        connection.close();
+        connectedAt = null;
+      }
+      connectedAt ??= now;
       const chunk = randomBytes(16).toString("base64");
       const option = target.wantsAck ? [{ size: records.length, chunk }] : [];
       const message = pack([container.tag, records.map(entry), ...option]);
@@ -33,6 +40,9 @@ export function createFluentdSink(target: FluentdTarget, container: SinkContaine
         throw new Error("fluentd acknowledged another chunk");
       }
     },
-    close: () => connection.close(),
+    close() {
+      connectedAt = null;
+      connection.close();
+    },
   };
 }

@@ -31,7 +31,23 @@ export interface ForwarderDeps {
   /** A delivery has failed; told once until one has succeeded. */
   onProblem(error: unknown): void;
   onDelivered(): void;
+  /** Records up to this time are out of the log's hands: they are being sent, or were. */
+  onTaken?(timeNano: bigint): void;
+  retry?: Partial<RetryPolicy>;
+  /** The receiver did not take these after all the tries that the policy allows: they are passed over. */
+  onGivenUp?(records: number): void;
 }
+
+/** How a batch that fails is tried again. */
+export interface RetryPolicy {
+  firstWaitMs: number;
+  /** Each wait is so many times the one before. */
+  growth: number;
+  /** null: until it is taken. */
+  maxRetries: number | null;
+}
+
+const DEFAULT_RETRY: RetryPolicy = { firstWaitMs: FIRST_WAIT_MS, growth: 2, maxRetries: null };
 
 /** Resolves when the log was delivered to the end that `read` found, or on abort. */
 export async function forward(deps: ForwarderDeps, signal: AbortSignal): Promise<void> {
@@ -39,10 +55,13 @@ export async function forward(deps: ForwarderDeps, signal: AbortSignal): Promise
   closeSync(fd);
   const last = readPlace(deps.placePath);
   const place = openSync(deps.placePath, "r+");
+  if (last !== null) deps.onTaken?.(last);
   const splitter = new RecordSplitter();
   try {
     for await (const { bytes } of deps.read(last === null ? null : last + 1n, signal)) {
       const records = splitter.split(bytes);
+      const latest = records.at(-1)?.timeNano;
+      if (latest !== undefined) deps.onTaken?.(latest);
       for (let at = 0; at < records.length && !signal.aborted; at += BATCH_RECORDS) {
         const batch = records.slice(at, at + BATCH_RECORDS);
         if (!(await deliver(deps, batch, signal))) return;
@@ -64,7 +83,10 @@ function readPlace(path: string): bigint | null {
 
 /** False on abort. */
 async function deliver(deps: ForwarderDeps, batch: readonly SinkRecord[], signal: AbortSignal): Promise<boolean> {
-  for (let waitMs = FIRST_WAIT_MS, isTold = false; !signal.aborted; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
+  const { firstWaitMs, growth, maxRetries } = { ...DEFAULT_RETRY, ...deps.retry };
+  const longestMs = Math.max(firstWaitMs, LONGEST_WAIT_MS);
+  let waitMs = firstWaitMs;
+  for (let tries = 0, isTold = false; !signal.aborted; tries++) {
     try {
       await deps.sink.send(batch);
       deps.onDelivered();
@@ -75,7 +97,12 @@ async function deliver(deps: ForwarderDeps, batch: readonly SinkRecord[], signal
       if (!isTold) deps.onProblem(error);
       isTold = true;
     }
+    if (maxRetries !== null && tries >= maxRetries) {
+      deps.onGivenUp?.(batch.length);
+      return true;
+    }
     await pause(waitMs, signal);
+    waitMs = Math.min(waitMs * growth, longestMs);
   }
   return false;
 }

@@ -52,7 +52,16 @@ export type SinkTarget =
       tls: TlsFiles;
     }
   | { kind: "gelf"; transport: Transport; compression: "gzip" | "zlib" | "none"; level: number }
-  | { kind: "fluentd"; transport: Transport; isSubSecond: boolean; wantsAck: boolean };
+  | {
+      kind: "fluentd";
+      transport: Transport;
+      isSubSecond: boolean;
+      wantsAck: boolean;
+      /** To connect, to take a write, or to acknowledge; null: the usual. */
+      timeoutMs: number | null;
+      /** A connection this old is made anew before the next batch; null: it stays while it works. */
+      reconnectMs: number | null;
+    };
 
 /** What a sink tells of the container beside each record. */
 export interface SinkContainer {

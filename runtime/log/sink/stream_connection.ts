@@ -13,6 +13,8 @@ const MAX_ANSWER_BYTES = 64 << 10;
 
 export class StreamConnection {
   #socket: Socket | null = null;
+  /** The same, from before it is connected. */
+  #latest: Socket | null = null;
   /** What the receiver said and nobody has read yet. */
   #answer: Buffer<ArrayBufferLike> = Buffer.alloc(0);
   #onData: () => void = () => {};
@@ -21,6 +23,7 @@ export class StreamConnection {
   constructor(
     private readonly transport: Transport,
     private readonly tls: TlsFiles | null = null,
+    private readonly timeoutMs = TIMEOUT_MS,
   ) {}
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -45,6 +48,7 @@ export class StreamConnection {
     this.#onBroken(new Error("closed"));
     this.#socket?.destroySoon();
     this.#socket = null;
+    this.#latest = null;
   }
 
   async #open(): Promise<Socket> {
@@ -53,12 +57,12 @@ export class StreamConnection {
     const socket = isTLS
       ? connectTLS({ host, port, ...secrets(this.tls, host) })
       : connect(path ? { path } : { host, port });
-    let isOurs = true;
+    this.#latest = socket;
     const broken = (error: Error): void => {
-      // An earlier connection's end is no news for this one.
-      if (!isOurs) return;
-      isOurs = false;
-      if (this.#socket === socket) this.#socket = null;
+      // The end of an earlier connection, or of one that we have closed, is no news for this one.
+      if (this.#latest !== socket) return;
+      this.#latest = null;
+      this.#socket = null;
       this.#onBroken(error);
     };
     socket.on("error", broken);
@@ -84,9 +88,9 @@ export class StreamConnection {
   async #orBroken(what: string, act: (resolve: () => void, reject: (error: Error) => void) => void): Promise<void> {
     const { promise, reject, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(() => {
-      reject(new Error(`${what}: nothing in ${TIMEOUT_MS} ms`));
+      reject(new Error(`${what}: nothing in ${this.timeoutMs} ms`));
       this.#socket?.destroy();
-    }, TIMEOUT_MS);
+    }, this.timeoutMs);
     this.#onBroken = reject;
     act(resolve, reject);
     try {

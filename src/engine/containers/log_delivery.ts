@@ -5,7 +5,7 @@ import { createSink, forward, type LogWriter } from "../../../runtime/mod.ts";
 import { LOG_FINISH_MS } from "../../limits.ts";
 import type { ContainersDeps } from "./deps.ts";
 import { extraAttributes, tagOf } from "./log_attributes.ts";
-import { toSinkTarget } from "./log_drivers.ts";
+import { retryOf, toSinkTarget } from "./log_drivers.ts";
 import { logConfigOf, logReaderOf } from "./log_of.ts";
 import { containerDir } from "./paths.ts";
 import type { Live } from "./registry.ts";
@@ -100,15 +100,50 @@ async function deliver(
   });
   const all = { stdout: true, stderr: true, untilNano: null, tail: null, details: false };
   const followUntil = run?.ended ?? null;
+  let takenNano = 0n;
+  let dropped = 0;
+  let told = 0;
+  const tell = (): void => {
+    if (dropped === told) return;
+    told = dropped;
+    deps.log.warn("lines of a log have rotated away before its driver's receiver took them", {
+      container: live.id,
+      type,
+      lines: dropped,
+    });
+  };
+  // A receiver that is only too slow is told of too, with ten times as many each time: not with every file.
+  run?.log.watchDropped({
+    takenNano: () => takenNano,
+    dropped: (lines) => {
+      dropped += lines;
+      if (!mine.isFailing && dropped >= told * 10) tell();
+    },
+  });
+  using _watch = { [Symbol.dispose]: () => run?.log.watchDropped(null) };
   await forward(
     {
       placePath: `${containerDir(deps.config(), record.id)}/log-delivered`,
       read: (sinceNano, aborted) =>
         reader.read({ ...all, sinceNano, timestamps: true, isFramed: true, followUntil }, aborted),
       sink,
+      retry: retryOf(type, options),
+      onTaken: (timeNano) => {
+        takenNano = timeNano;
+      },
       onDelivered: () => {
+        if (mine.isFailing) tell();
         mine.isFailing = false;
       },
+      onGivenUp: (lines) =>
+        deps.log.warn(
+          "lines of a log are passed over: their receiver took them in none of the tries that its options allow",
+          {
+            container: live.id,
+            type,
+            lines,
+          },
+        ),
       onProblem: (error) => {
         mine.isFailing = true;
         deps.log.warn("a log driver's receiver fails; it is tried again", { container: live.id, type, error });
@@ -116,4 +151,5 @@ async function deliver(
     },
     mine.abort.signal,
   );
+  tell();
 }

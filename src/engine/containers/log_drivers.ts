@@ -1,7 +1,7 @@
 // The log drivers by name: which options each takes and in whose words a wrong one is refused (at create), and what the
 // runtime needs to send to a remote one. Pure, but for syslog-address, whose socket must be there as under Docker.
 import { existsSync } from "node:fs";
-import type { SinkTarget } from "../../../runtime/mod.ts";
+import type { RetryPolicy, SinkTarget } from "../../../runtime/mod.ts";
 import { invalid } from "../../errors.ts";
 import { parseSize } from "../size_text.ts";
 
@@ -40,7 +40,6 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     ...ATTRIBUTE_OPTIONS,
     "fluentd-address",
     "fluentd-async",
-    "fluentd-async-connect",
     "fluentd-async-reconnect-interval",
     "fluentd-buffer-limit",
     "fluentd-max-retries",
@@ -60,7 +59,10 @@ export function checkOptionNames(type: string, options: LogOpts): void {
   if (!known) throw invalid(`logger: no log driver named '${type}' is registered`);
   for (const name of Object.keys(options)) {
     if (known.includes(name) || COMMON_OPTIONS.includes(name) || CACHE_OPTIONS.includes(name)) continue;
-    throw invalid(`unknown log opt '${name}' for ${type} log driver`);
+    // COMPAT: as Docker's drivers each say it.
+    if (type === "local") throw invalid(`unknown log opt '${name}' for log driver local`);
+    const quoted = type === "gelf" ? `"${name}"` : `'${name}'`;
+    throw invalid(`unknown log opt ${quoted} for ${type} log driver`);
   }
 }
 
@@ -79,9 +81,10 @@ function syslogTarget(options: LogOpts): SinkTarget {
   if (format !== "" && format !== "rfc3164" && format !== "rfc5424" && format !== "rfc5424micro")
     throw invalid("Invalid syslog format");
   const address = options["syslog-address"] ?? "";
-  const transport = address === "" ? null : parseAddress("syslog-address", address, 514);
-  if (transport && !["udp", "tcp", "tcp+tls", "unix", "unixgram"].includes(transport.protocol))
-    throw invalid(`syslog-address should be in form proto://address, got ${address}`);
+  const protocol = schemeOf(address);
+  if (address !== "" && !["udp", "tcp", "tcp+tls", "unix", "unixgram"].includes(protocol))
+    throw invalid(`unsupported scheme: '${protocol}'`);
+  const transport = address === "" ? null : parseAddress("please provide syslog-address", address, 514);
   if (transport?.path && !existsSync(transport.path))
     throw invalid(`stat ${transport.path}: no such file or directory`);
   return {
@@ -110,72 +113,146 @@ function parseFacility(text: string): number {
 function gelfTarget(options: LogOpts): SinkTarget {
   const address = options["gelf-address"] ?? "";
   if (address === "") throw invalid("gelf-address is a required parameter");
-  const transport = parseAddress("gelf-address", address, null);
-  if (transport.protocol !== "udp" && transport.protocol !== "tcp")
-    throw invalid("gelf: endpoint needs to be TCP or UDP");
+  const protocol = schemeOf(address);
+  if (protocol === "" && /^[^a-z/][^/]*:/i.test(address))
+    throw invalid(`parse ${JSON.stringify(address)}: first path segment in URL cannot contain colon`);
+  if (protocol !== "udp" && protocol !== "tcp") throw invalid("gelf: endpoint needs to be TCP or UDP");
+  const transport = parseAddress("gelf: please provide gelf-address", address, null);
   const compression = options["gelf-compression-type"] ?? "gzip";
   if (compression !== "gzip" && compression !== "zlib" && compression !== "none")
-    throw invalid(`unknown value "${compression}" for "gelf-compression-type" log opt for gelf log driver`);
+    throw invalid(`unknown value "${compression}" for log opt "gelf-compression-type" for gelf log driver`);
   for (const name of ["gelf-compression-type", "gelf-compression-level"]) {
     if (transport.protocol === "tcp" && options[name] !== undefined)
       throw invalid("compression is only supported on UDP");
   }
   for (const name of ["gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"]) {
-    if (transport.protocol === "udp" && options[name] !== undefined)
-      throw invalid(`${name.slice("gelf-".length)} is only valid for TCP`);
-    wholeNumber(name, options[name], 0, 1 << 30);
+    if (transport.protocol === "udp" && options[name] !== undefined) throw invalid(`"${name}" is only valid for TCP`);
+    positiveNumber(name, options[name]);
   }
-  const level = wholeNumber("gelf-compression-level", options["gelf-compression-level"], -1, 9) ?? 1;
+  const text = options["gelf-compression-level"] ?? "1";
+  const level = /^-?\d$/.test(text) ? Number(text) : NaN;
+  if (!(level >= -1)) throw invalid(`unknown value "${text}" for log opt "gelf-compression-level" for gelf log driver`);
   return { kind: "gelf", transport, compression, level };
 }
 
 function fluentdTarget(options: LogOpts): SinkTarget {
-  const transport = parseAddress("fluentd-address", withScheme(options["fluentd-address"] ?? "localhost"), 24224);
-  if (!["tcp", "tls", "unix"].includes(transport.protocol))
-    throw invalid(`unsupported scheme: '${transport.protocol}'`);
+  const transport = fluentdAddress(options["fluentd-address"] || "localhost");
   const isOn = (name: string): boolean => parseBoolean(options[name] ?? "false");
-  if (options["fluentd-async"] !== undefined && options["fluentd-async-connect"] !== undefined)
-    throw invalid("conflicting options: cannot specify both 'fluentd-async' and 'fluentd-async-connect'");
-  // Output waits in the local log for as long as it takes, so that these change nothing; what they say must still be said right.
-  for (const name of ["fluentd-async", "fluentd-async-connect"]) isOn(name);
-  for (const name of ["fluentd-retry-wait", "fluentd-write-timeout", "fluentd-async-reconnect-interval"]) {
-    const text = options[name] ?? "";
-    if (text !== "" && !/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$|^0$/.test(text))
-      throw invalid(`time: invalid duration "${text}"`);
-  }
-  wholeNumber("fluentd-max-retries", options["fluentd-max-retries"], 0, 2 ** 31);
+  // Output waits in the local log for as long as it takes, in both ways; what they say must still be said right.
+  isOn("fluentd-async");
   const limit = options["fluentd-buffer-limit"];
-  if (limit !== undefined && parseSize(limit) === null) throw invalid(`invalid size: '${limit}'`);
+  if (limit !== undefined && (parseSize(limit) ?? -1) < 0) throw invalid(`invalid size: '${limit}'`);
+  const timeoutMs = durationMs(
+    options["fluentd-write-timeout"],
+    (why) => `invalid value for fluentd-write-timeout: value must be a duration: ${why}`,
+  );
+  if (timeoutMs !== null && timeoutMs < 0)
+    throw invalid("invalid value for fluentd-write-timeout: value must be a duration that is non-negative");
+  const again = options["fluentd-async-reconnect-interval"];
+  const reconnectMs = durationMs(again, (why) => `invalid value for fluentd-async-reconnect-interval: ${why}`);
+  if (reconnectMs !== null && reconnectMs !== 0 && (reconnectMs < 100 || reconnectMs > 10_000))
+    throw invalid(
+      `invalid value for fluentd-async-reconnect-interval: value ("${again}") must be between 100ms and 10s`,
+    );
+  fluentdRetry(options);
   return {
     kind: "fluentd",
     transport,
     isSubSecond: isOn("fluentd-sub-second-precision"),
     wantsAck: isOn("fluentd-request-ack"),
+    timeoutMs: timeoutMs === null ? null : Math.min(timeoutMs, MAX_TIMEOUT_MS) || null,
+    reconnectMs: reconnectMs || null,
   };
 }
 
-function withScheme(address: string): string {
-  return address.includes("://") ? address : `tcp://${address}`;
+function fluentdAddress(address: string) {
+  const refuse = (why: string): Error => invalid(`invalid fluentd-address (${address}): ${why}`);
+  const full = address.includes("://") ? address : `tcp://${address}`;
+  const protocol = schemeOf(full);
+  if (!["tcp", "tls", "unix"].includes(protocol)) throw refuse(`unsupported scheme: '${protocol}'`);
+  const rest = full.slice(protocol.length + "://".length);
+  if (protocol === "unix") {
+    if (rest === "") throw refuse("path is empty");
+    return { protocol, path: rest, host: "", port: 0 };
+  }
+  if (rest.includes("/")) throw refuse("should not contain a path element");
+  const badPort = /^(?:\[[^\]]*\]|[^:]*)(:(?!\d*$).*)$/.exec(rest)?.[1];
+  if (badPort !== undefined)
+    throw refuse(`parse ${JSON.stringify(full)}: invalid port ${JSON.stringify(badPort)} after host`);
+  return parseAddress("please provide fluentd-address", full, 24224);
 }
 
-/** `proto://host:port` or `unix:///path`. `port`: where none is given; null asks for one. */
-function parseAddress(option: string, address: string, port: number | null) {
-  const [, protocol, rest] = /^([a-z0-9+]+):\/\/(.+)$/.exec(address) ?? [];
-  if (protocol === undefined || rest === undefined)
-    throw invalid(`${option} should be in form proto://address, got ${address}`);
+/** How a driver's options say that a batch is tried again: an empty object where they say nothing. Throws invalid. */
+export function retryOf(type: string, options: LogOpts): Partial<RetryPolicy> {
+  if (type === "fluentd") return fluentdRetry(options);
+  if (type !== "gelf") return {};
+  const tries = positiveNumber("gelf-tcp-max-reconnect", options["gelf-tcp-max-reconnect"]);
+  const delay = positiveNumber("gelf-tcp-reconnect-delay", options["gelf-tcp-reconnect-delay"]);
+  if (tries === null && delay === null) return {};
+  // COMPAT: Docker waits a second each time where only the number of tries is given.
+  return { firstWaitMs: Math.max(LEAST_WAIT_MS, (delay ?? 1) * 1000), growth: 1, maxRetries: tries };
+}
+
+function fluentdRetry(options: LogOpts): Partial<RetryPolicy> {
+  const waitMs = durationMs(options["fluentd-retry-wait"], (why) => why);
+  const text = options["fluentd-max-retries"];
+  if (text !== undefined && text !== "" && !/^\d{1,10}$/.test(text))
+    throw invalid(`strconv.ParseUint: parsing "${text}": invalid syntax`);
+  return {
+    ...(waitMs !== null && { firstWaitMs: Math.min(Math.max(LEAST_WAIT_MS, waitMs), MAX_TIMEOUT_MS) }),
+    ...(text && { maxRetries: Number(text) }),
+  };
+}
+
+/** A receiver that refuses at once must not keep a processor busy. */
+const LEAST_WAIT_MS = 100;
+const MAX_TIMEOUT_MS = 3_600_000;
+
+const UNITS_MS: ReadonlyMap<string, number> = new Map([
+  ["ns", 1e-6],
+  ["us", 1e-3],
+  ["µs", 1e-3],
+  ["ms", 1],
+  ["s", 1000],
+  ["m", 60_000],
+  ["h", 3_600_000],
+]);
+
+/** A duration as Go writes it; null where none is given. `refusal`: the message around Go's words. */
+function durationMs(text: string | undefined, refusal: (why: string) => string): number | null {
+  if (text === undefined || text === "") return null;
+  if (/^[+-]?0$/.test(text)) return 0;
+  const [, sign, rest = ""] = /^([+-]?)(.*)$/s.exec(text) ?? [];
+  if (/^[\d.]*\d$/.test(rest)) throw invalid(refusal(`time: missing unit in duration "${text}"`));
+  if (!/^((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+$/.test(rest))
+    throw invalid(refusal(`time: invalid duration "${text}"`));
+  const sum = [...rest.matchAll(/([\d.]+)([a-zµ]+)/g)].reduce(
+    (all, [, number = "", unit = ""]) => all + Number(number) * (UNITS_MS.get(unit) ?? 0),
+    0,
+  );
+  return sign === "-" ? -sum : sum;
+}
+
+/** "" where there is none. */
+function schemeOf(address: string): string {
+  return /^([a-z][a-z0-9+.-]*):\/\//.exec(address)?.[1] ?? "";
+}
+
+/** `proto://host:port` or `unix:///path`. `port`: where none is given; null asks for one. `asking`: for the message. */
+function parseAddress(asking: string, address: string, port: number | null) {
+  const protocol = schemeOf(address);
+  const rest = address.slice(protocol.length + "://".length);
   if (protocol.startsWith("unix")) return { protocol, path: rest, host: "", port: 0 };
   const [, host, given] = /^(\[[^\]]+\]|[^:/]*)(?::(\d{1,5}))?\/?$/.exec(rest) ?? [];
   const number = given === undefined ? port : Number(given);
-  if (host === undefined || number === null || number > 65535)
-    throw invalid(`${option}: please provide ${option} as proto://host:port`);
+  if (host === undefined || number === null || number > 65535) throw invalid(`${asking} as proto://host:port`);
   return { protocol, path: "", host: host.replace(/^\[|\]$/g, "") || "localhost", port: number };
 }
 
-function wholeNumber(name: string, text: string | undefined, least: number, most: number): number | null {
+function positiveNumber(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
-  const value = /^-?\d{1,10}$/.test(text) ? Number(text) : NaN;
-  if (!(value >= least && value <= most)) throw invalid(`invalid value "${text}" for log opt "${name}"`);
-  return value;
+  if (!/^\+?\d{1,9}$/.test(text)) throw invalid(`"${name}" must be a positive integer`);
+  return Number(text);
 }
 
 export function parseBoolean(text: string): boolean {

@@ -92,7 +92,10 @@ function parseCommand(template: string, [head = "", ...args]: readonly string[])
   if (head.startsWith(".")) {
     const [name = "", key] = head.slice(1).split(/\.(.*)/s);
     const field = FIELDS[name];
-    if (!field) throw refused(template, `can't evaluate field ${name} in type logger.Info`);
+    if (!field) {
+      const place = `${Math.max(0, template.split("\n").at(-1)?.indexOf(head) ?? 0)}: executing "log-tag" at <${head}>`;
+      throw refused(template, `can't evaluate field ${name} in type *logger.Info`, place);
+    }
     return key === undefined ? field : (facts) => entry(field(facts), key);
   }
   if (head === "index") {
@@ -135,6 +138,8 @@ function shown(value: Value): string {
   return `map[${entries.map(([key, text]) => `${key}:${String(text)}`).join(" ")}]`;
 }
 
-function refused(template: string, why: string): Error {
-  return invalid(`failed to initialize logging driver: template: log-tag: ${why}: ${template}`);
+/** COMPAT: in the words of Go's templates, with the last line's number. `place`: where in it. */
+function refused(template: string, why: string, place = ""): Error {
+  const line = `${template.split("\n").length}${place === "" ? "" : `:${place}`}`;
+  return invalid(`failed to initialize logging driver: template: log-tag:${line}: ${why}`);
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { LogOptions, LogPiece, LogReader } from "../../../runtime/mod.ts";
 import { invalid, notImplemented } from "../../errors.ts";
 import { parseExpression } from "./log_attributes.ts";
-import { checkOptionNames, type LogOpts, parseBoolean, toSinkTarget } from "./log_drivers.ts";
+import { checkOptionNames, type LogOpts, parseBoolean, retryOf, toSinkTarget } from "./log_drivers.ts";
 import { parseSize } from "../size_text.ts";
 import { parseTag } from "./log_tag.ts";
 import type { LogQuery } from "../mod.ts";
@@ -29,7 +29,10 @@ export function validateLogConfig(type: string, options: LogOpts): void {
   const isDisabled = options["cache-disabled"] ?? "";
   if (isDisabled !== "" && !isBoolean(isDisabled))
     throw invalid(`invalid value for option cache-disabled: ${isDisabled}`);
-  if (!keepsFiles(type)) toSinkTarget(type, options);
+  if (!keepsFiles(type)) {
+    toSinkTarget(type, options);
+    retryOf(type, options);
+  }
   toFileLimits({ type, options });
 }
 
@@ -55,7 +58,7 @@ function checkMode(options: LogOpts): void {
   if (size === undefined) return;
   if (mode !== "non-blocking")
     throw invalid(`logger: max-buffer-size option is only supported with 'mode=non-blocking'`);
-  if (parseSize(size) === null) throw invalid(`error parsing option max-buffer-size: invalid size: '${size}'`);
+  if ((parseSize(size) ?? -1) < 0) throw invalid(`error parsing option max-buffer-size: invalid size: '${size}'`);
 }
 
 /** The part of LogOptions that the options decide. */

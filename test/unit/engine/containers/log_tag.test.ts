@@ -40,7 +40,7 @@ test("templates name the container, its image and its labels", () => {
 });
 
 test("what is no field, no function or no action is refused", () => {
-  expect(() => parseTag("{{.Nope}}")).toThrow("can't evaluate field Nope in type logger.Info");
+  expect(() => parseTag("{{.Nope}}")).toThrow("can't evaluate field Nope in type *logger.Info");
   expect(() => parseTag("{{nope .ID}}")).toThrow('function "nope" not defined');
   expect(() => parseTag("{{.ID | nope}}")).toThrow('function "nope" not defined');
   expect(() => parseTag("{{.ID")).toThrow("unclosed action");

@@ -89,6 +89,85 @@ test("a record that cannot be sent is told of and passed over; those around it a
   expect(problems.map(String)).toEqual(["Error: huge"]);
 });
 
+test("what rotation drops before the receiver is back is counted", async () => {
+  options = { ...options, maxSizeBytes: 2_000, maxFiles: 3, compresses: true };
+  const writer = logs.open(options);
+  const line = (count: number): void => writer.append(1, new TextEncoder().encode(`line ${count}\n`));
+  let taken = 0n;
+  let dropped = 0;
+  writer.watchDropped({ takenNano: () => taken, dropped: (records) => (dropped += records) });
+  let end: () => void = () => {};
+  const followUntil = new Promise<void>((resolve) => (end = resolve));
+  const got: string[] = [];
+  let isAway = true;
+  let tries = 0;
+  const all = { stdout: true, stderr: true, untilNano: null, tail: null, details: false };
+  const done = forward(
+    {
+      placePath: join(directory, "log-delivered"),
+      read: (sinceNano, signal) =>
+        logs.reader(options, writer).read({ ...all, sinceNano, timestamps: true, isFramed: true, followUntil }, signal),
+      sink: {
+        async send(records) {
+          tries++;
+          if (isAway) throw new Error("away");
+          got.push(...records.map(textOf));
+        },
+        close: () => {},
+      },
+      onProblem: () => {},
+      onDelivered: () => {},
+      onTaken: (timeNano) => (taken = timeNano),
+    },
+    new AbortController().signal,
+  );
+  line(0);
+  while (tries === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  for (let count = 1; count < 600; count++) {
+    line(count);
+    // So that not too many files age out at once to be counted.
+    if (count % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  isAway = false;
+  end();
+  await done;
+  writer.close();
+  expect(got[0]).toBe("line 0");
+  expect(got.at(-1)).toBe("line 599");
+  expect(got.length).toBeLessThan(400);
+  while (got.length + dropped < 600) await new Promise((resolve) => setTimeout(resolve, 1));
+  expect(got.length + dropped).toBe(600);
+});
+
+test("a batch is passed over after as many tries as the options allow", async () => {
+  put("one", "two");
+  let tries = 0;
+  let givenUp = 0;
+  const all = { stdout: true, stderr: true, untilNano: null, tail: null, details: false };
+  await forward(
+    {
+      placePath: join(directory, "log-delivered"),
+      read: (sinceNano, signal) =>
+        logs
+          .reader(options, null)
+          .read({ ...all, sinceNano, timestamps: true, isFramed: true, followUntil: null }, signal),
+      sink: {
+        send: async () => {
+          tries++;
+          throw new Error("away");
+        },
+        close: () => {},
+      },
+      onProblem: () => {},
+      onDelivered: () => {},
+      retry: { firstWaitMs: 1, growth: 1, maxRetries: 2 },
+      onGivenUp: (records) => (givenUp += records),
+    },
+    new AbortController().signal,
+  );
+  expect({ tries, givenUp }).toEqual({ tries: 3, givenUp: 2 });
+});
+
 test("a receiver that stays away is given up on abort", async () => {
   put("one");
   const { abort, done, problems } = deliver(() => Promise.reject(new Error("down")));

@@ -276,10 +276,14 @@ test("fluentd: forward messages, with sub-seconds and acknowledged where asked f
     log,
     label: "x",
   });
-  await open({ kind: "fluentd", transport, isSubSecond: false, wantsAck: false }).send([
-    record("hello"),
-    record("x".repeat(100)),
-  ]);
+  await open({
+    kind: "fluentd",
+    transport,
+    isSubSecond: false,
+    wantsAck: false,
+    timeoutMs: null,
+    reconnectMs: null,
+  }).send([record("hello"), record("x".repeat(100))]);
   await until(() => server.bytes().length > 200);
   expect(unpack(server.bytes())[0]).toEqual([
     "cccccccccccc",
@@ -290,9 +294,16 @@ test("fluentd: forward messages, with sub-seconds and acknowledged where asked f
   ]);
   const before = server.bytes().length;
   const partial = { id: "1", ordinal: 2, isLast: false };
-  await open({ kind: "fluentd", transport, isSubSecond: true, wantsAck: true }).send([{ ...record("part"), partial }]);
-  const [second] = unpack(server.bytes().subarray(before));
-  expect(second).toMatchObject([
+  await open({
+    kind: "fluentd",
+    transport,
+    isSubSecond: true,
+    wantsAck: true,
+    timeoutMs: null,
+    reconnectMs: null,
+  }).send([{ ...record("part"), partial }]);
+  const [acknowledged] = unpack(server.bytes().subarray(before));
+  expect(acknowledged).toMatchObject([
     "cccccccccccc",
     [
       [
@@ -302,9 +313,32 @@ test("fluentd: forward messages, with sub-seconds and acknowledged where asked f
     ],
     { size: 1 },
   ]);
-  // No acknowledgement: not delivered.
+  // A connection that is old enough is made anew, and one that does not answer in time is given up.
+  const renewing = open({
+    kind: "fluentd",
+    transport,
+    isSubSecond: true,
+    wantsAck: true,
+    timeoutMs: 50,
+    reconnectMs: 1,
+  });
+  const first = new Set(server.sockets);
+  await renewing.send([record("one")]);
+  const second = [...server.sockets].find((socket) => !first.has(socket));
+  await new Promise((resolve) => setTimeout(resolve, 3));
+  await renewing.send([record("anew")]);
+  await until(() => second !== undefined && !server.sockets.has(second));
   answers = false;
-  const unheard = open({ kind: "fluentd", transport, isSubSecond: true, wantsAck: true })
+  expect(await renewing.send([record("unanswered")]).then(() => "delivered", String)).toContain("nothing in 50 ms");
+  // No acknowledgement: not delivered.
+  const unheard = open({
+    kind: "fluentd",
+    transport,
+    isSubSecond: true,
+    wantsAck: true,
+    timeoutMs: null,
+    reconnectMs: null,
+  })
     .send([record("lost")])
     .then(() => "delivered", String);
   await until(() => server.text().includes("lost"));
