@@ -1,6 +1,6 @@
 // The door to Linux: what the engine may ask of it. `openRuntime()` (runtime/open.ts) makes one from the real kernel;
 // test/support/fake_runtime.ts is the other, and test/contract/runtime.ts keeps both honest.
-import type { Bundle, OciMount, OciResources, Rootfs } from "./bundle.ts";
+import type { Bundle, OciIDMapping, OciMount, OciResources, Rootfs } from "./bundle.ts";
 import type { Fd } from "./sys/fd.ts";
 
 export type {
@@ -120,6 +120,8 @@ export interface TaskStreams {
 export interface FileTree extends AsyncDisposable {
   /** O_RDONLY. */
   readonly root: Fd;
+  /** Its IDs are others than those inside: of a running container in a user namespace. */
+  readonly idMaps: IDMaps | null;
 }
 
 /** A running container. Closing it lets go of our descriptors; the container runs on. */
@@ -139,9 +141,9 @@ export interface Task extends Disposable {
   /** The interfaces of its network namespace by name, without the loopback; null once process 1 has ended. */
   interfaces(): Map<string, InterfaceCounters> | null;
   /** What process 1 sees from its root on; null once that has ended. Stays open beyond its end, without what was mounted. */
-  openFiles(): FileTree | null;
+  openFiles(idMaps: IDMaps | null): FileTree | null;
   /** Its root file system alone, without what is mounted in it; null once process 1 has ended. */
-  openRoot(): FileTree | null;
+  openRoot(idMaps: IDMaps | null): FileTree | null;
 }
 
 export interface Cgroup {
@@ -208,6 +210,12 @@ export interface InterfaceCounters {
   txDropped: number;
 }
 
+/** What IDs inside a user namespace are outside. */
+export interface IDMaps {
+  uidMappings: readonly OciIDMapping[];
+  gidMappings: readonly OciIDMapping[];
+}
+
 export interface LaunchRequest {
   bundle: Bundle;
   /** A directory of this container's own below the exec root, for the exit file. Exists. */
@@ -216,6 +224,8 @@ export interface LaunchRequest {
   hasStdin: boolean;
   /** A prepared network namespace; null: what `spec.linux.namespaces` says. */
   netns: Fd | null;
+  /** A user namespace made by createUserNamespace or another container's, with the maps that the bundle says. */
+  userns?: Fd | null;
   /** The user as given in the config (`name[:group]`), resolved inside the root file system; "" is root. */
   user: string;
   /** Names or numbers from GroupAdd. */
@@ -259,6 +269,12 @@ export interface Runtime {
   regain(record: TaskRecord): Promise<Task>;
   /** When a daemon starts: ends what a killed one launched and never wrote down. IDs to the paths of their cgroups. */
   endStrays(strays: ReadonlyMap<string, string>): Promise<void>;
+  /** A user namespace with these maps. It lives as long as a descriptor or a process holds it. */
+  createUserNamespace(maps: IDMaps): Fd;
+  /** That of a running container, for another one that shares what belongs to it. */
+  userNamespaceOf(pid: number): Fd;
+  /** Throws where this kernel, or the file system of a directory, cannot show owners through a user namespace. */
+  checkMapping(directory: string, maps: IDMaps): void;
   /** The same promise as launch's: the command runs, or a LaunchError says why not. */
   exec(task: Task, request: ExecRequest): Promise<ExecTask>;
   /**

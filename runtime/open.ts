@@ -13,6 +13,7 @@ import { LayerFileCache } from "./launch/rootfs_files.ts";
 import { openFiles } from "./launch/stopped_files.ts";
 import { openRootfsView } from "./launch/view.ts";
 import { endStrays } from "./launch/strays.ts";
+import { checkMapping, createUserNamespace, userNamespaceOf } from "./launch/userns.ts";
 import type { HostFacts, Runtime } from "./mod.ts";
 import { readRlimit, type Rlimit, RLIMITS } from "./sys/process.ts";
 
@@ -52,6 +53,9 @@ export function openRuntime(options: RuntimeOptions): Runtime {
     launch: (request) => launch(host, request),
     regain: (record) => regain(host, record),
     endStrays: (strays) => endStrays(host, strays),
+    createUserNamespace,
+    userNamespaceOf,
+    checkMapping: (directory, maps) => checkMapping(directory, maps, host.features),
     exec: (task, request) => exec(host, task, request),
     openFiles: (rootfs, options) => openFiles(rootfs, host.features, options),
     openView: (rootfs) => openRootfsView(rootfs, host.features),

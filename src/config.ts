@@ -9,7 +9,7 @@ import { parseBool, parseHost } from "./config/values.ts";
 
 export { ConfigError } from "./config/error.ts";
 export { planReload, type Reload } from "./config/reload.ts";
-export type { Config } from "./config/types.ts";
+export type { Config, IDMaps } from "./config/types.ts";
 
 export type Command = "serve" | "up" | "doctor" | "verify" | "version" | "help" | "validate";
 
@@ -175,6 +175,8 @@ function defaults(program: "berth" | "dockerd", env: Inputs["env"]): Config {
     oomScoreAdjust: 0,
     cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
     seccompProfile: "builtin",
+    usernsRemap: "",
+    idMaps: null,
     defaultIpcMode: "private",
     defaultCgroupnsMode: "",
     defaultBridge: {

@@ -1,10 +1,17 @@
 // The executable's entry: argv to a command. What serving does not need is loaded only when it is asked for.
 import { readFileSync, writeSync } from "node:fs";
+import { execFileSync } from "node:child_process";
 import process from "node:process";
 import { type CommandLine, ConfigError, helpText, parseCommandLine } from "./config.ts";
+import { type Accounts, withRemap } from "./userns_remap.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
 const STDERR = 2;
+
+const ACCOUNTS: Accounts = {
+  readFile,
+  run: (program, args) => void execFileSync(program, args, { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8" }),
+};
 
 process.exitCode = await main();
 
@@ -32,6 +39,7 @@ function parse(): CommandLine {
 
 async function run(commandLine: CommandLine): Promise<number> {
   const { command, program, config } = commandLine;
+  const remapped = (read: CommandLine): CommandLine => ({ ...read, config: withRemap(read.config, ACCOUNTS) });
   switch (command) {
     case "help":
       process.stdout.write(helpText(program));
@@ -51,25 +59,33 @@ async function run(commandLine: CommandLine): Promise<number> {
     }
     case "verify": {
       const { verify } = await import("./commands/verify.ts");
-      return await verify(commandLine, (text) => void process.stdout.write(text));
+      return await verify(remapped(commandLine), (text) => void process.stdout.write(text));
     }
     case "up": {
       const { doctor } = await import("./commands/doctor.ts");
       if (!(await doctor(config, (text) => void process.stdout.write(text)))) return 1;
-      return await startServing(commandLine, printExport);
+      return await startServing(remapped(commandLine), () => remapped(parse()), printExport);
     }
     case "serve":
-      return await startServing(commandLine, () => {});
+      return await startServing(
+        remapped(commandLine),
+        () => remapped(parse()),
+        () => {},
+      );
   }
 }
 
-async function startServing(commandLine: CommandLine, onReady: (addresses: string[]) => void): Promise<number> {
+async function startServing(
+  commandLine: CommandLine,
+  parseAgain: () => CommandLine,
+  onReady: (addresses: string[]) => void,
+): Promise<number> {
   const [{ serve }, { startDaemon }] = await Promise.all([import("./commands/serve.ts"), import("./daemon.ts")]);
   const status = await serve(commandLine, {
     startDaemon,
     env: process.env,
     now: () => new Date(),
-    parseAgain: parse,
+    parseAgain,
     onReady,
   });
   // Timers and sockets of a stopped daemon keep nobody waiting.

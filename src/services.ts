@@ -28,6 +28,7 @@ import {
   openRuntime,
   openTrash,
   type Quotas,
+  type Runtime,
   type Snapshotter,
   toTimeText,
   type Trash,
@@ -36,7 +37,7 @@ import {
 import { cgroupParent } from "../runtime/cgroup/place.ts";
 import { grantRealtime } from "../runtime/cgroup/realtime.ts";
 import { type App, createApi } from "./api/app.ts";
-import { type Config, ConfigError } from "./config.ts";
+import { type Config, ConfigError, type IDMaps } from "./config.ts";
 import { containerStore } from "./db/containers.ts";
 import { fact } from "./db/facts.ts";
 import { imageRows } from "./db/images.ts";
@@ -121,6 +122,7 @@ export async function build(initial: Config, { log, now }: BuildDeps, undo: Asyn
   const runtime = openRuntime({ imageDir: `${dataRoot}/tmp` });
   const { facts } = runtime;
   setConfig(initial);
+  if (initial.idMaps) checkMapping(runtime, `${dataRoot}/tmp`, initial.idMaps);
   grantBudget(current, facts);
   const machinery = readMachinery({
     facts,
@@ -349,6 +351,18 @@ function checkLogDefaults({ defaultLogDriver, defaultLogOptions }: Config): void
     validateLogConfig(defaultLogDriver, defaultLogOptions);
   } catch (error) {
     throw new ConfigError(`failed to set log opts: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Containers must not run unmapped where they were to be mapped: a machine that cannot do it starts none. */
+function checkMapping(runtime: Runtime, directory: string, maps: IDMaps): void {
+  try {
+    runtime.checkMapping(directory, maps);
+  } catch (error) {
+    throw new ConfigError(
+      "userns-remap: this machine cannot show layers through a user namespace (Linux 5.19, and a file system with idmapped " +
+        `mounts): ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 

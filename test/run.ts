@@ -40,6 +40,7 @@ const IN_VM: readonly string[] = [
   "./test/e2e/quota.test.ts",
   "./test/e2e/run.test.ts",
   "./test/e2e/stats.test.ts",
+  "./test/e2e/userns_remap.test.ts",
 ];
 
 const STAGES: readonly Stage[] = [

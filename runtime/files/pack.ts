@@ -22,8 +22,10 @@ import {
   statEntry,
 } from "../sys/tree.ts";
 import { type Level, Levels, MAX_DEPTH } from "./levels.ts";
+import type { IDMaps } from "../mod.ts";
 import type { Found } from "./look.ts";
 import { fromRawName } from "./names.ts";
+import { ownerInside } from "./owners.ts";
 
 const readAsync = promisify(read);
 
@@ -37,6 +39,8 @@ const READ_BYTES = 256 << 10;
 const SLICE_ENTRIES = 64;
 
 export interface PackOptions {
+  /** Of a running container in a user namespace; null: its IDs are the host's. */
+  idMaps: IDMaps | null;
   /** Told of what could not be read. COMPAT: Docker leaves it out and goes on. */
   onSkipped(path: string, error: Error): void;
 }
@@ -107,7 +111,7 @@ class Packer implements Disposable {
     const status = statEntry(file, null);
     const type = tarTypeOf(status);
     if (type === undefined) return;
-    const header: TarHeader = { type, path, ...ownHeader(status) };
+    const header: TarHeader = { type, path, ...ownHeader(status), ...ownerInside(status, this.options.idMaps) };
     if (type === "directory") return this.#directory(file, header, prefix);
     const first = status.links > 1 ? this.#linked.get(status.identity) : undefined;
     if (first !== undefined) return this.#add(tarHeader({ ...header, type: "link", linkPath: first }));

@@ -18,9 +18,6 @@ import {
   readDirectory,
   type EntryStatus,
   linkName,
-  makeDirectoryEntry,
-  makeNodeEntry,
-  makeSymlinkEntry,
   openEntry,
   type RawName,
   removeEntry,
@@ -32,7 +29,9 @@ import {
   truncateTo,
   writeAttribute,
 } from "../sys/tree.ts";
+import type { IDMaps } from "../mod.ts";
 import { toRawName } from "./names.ts";
+import { type Maker, makerOf, ownerOutside } from "./owners.ts";
 
 const S_IFIFO = 0o010000,
   S_IFBLK = 0o060000;
@@ -52,6 +51,8 @@ export interface UnpackOptions {
   directory: string;
   /** Whose everything becomes; null: as the archive says. */
   owner: { uid: number; gid: number } | null;
+  /** Of a running container in a user namespace; null: its IDs are the host's. */
+  idMaps: IDMaps | null;
   /** A directory does not give way to a file, nor a file to a directory. */
   keepsKinds: boolean;
   signal: AbortSignal;
@@ -94,7 +95,11 @@ class LiveTreeWriter implements TarVisitor, Disposable {
   /** Written last: every file that is made in a directory changes its time. */
   readonly #directoryTimes = new Map<string, TarEntry>();
 
-  constructor(private readonly options: UnpackOptions) {}
+  readonly #maker: Maker;
+
+  constructor(private readonly options: UnpackOptions) {
+    this.#maker = makerOf(options.idMaps);
+  }
 
   entry(entry: TarEntry): void {
     if (++this.#entries > MAX_LAYER_ENTRIES) throw new LayerError(`more than ${MAX_LAYER_ENTRIES} entries`);
@@ -180,14 +185,15 @@ class LiveTreeWriter implements TarVisitor, Disposable {
     using parent = this.#openOrMake(directory);
     const raw = toRawName(name);
     try {
-      makeDirectoryEntry(parent, raw, 0o755);
+      this.#maker.directory(parent, raw, 0o755);
     } catch (error) {
       if (!(error instanceof SyscallError) || error.errno !== E.EEXIST) throw error;
       throw new LayerError(`${JSON.stringify(path)} is a symbolic link to nothing, where a directory is needed`);
     }
     const made = openEntry(parent, raw, O.RDONLY | O.DIRECTORY);
     try {
-      setOwner(made, null, this.options.owner?.uid ?? 0, this.options.owner?.gid ?? 0);
+      const { uid, gid } = ownerOutside(this.options.owner ?? { uid: 0, gid: 0 }, this.options.idMaps);
+      setOwner(made, null, uid, gid);
       setMode(made, 0o755);
       return made;
     } catch (error) {
@@ -221,7 +227,7 @@ class LiveTreeWriter implements TarVisitor, Disposable {
 
   #directory(entry: TarEntry, parent: Fd, name: string, path: string, exists: boolean): void {
     const raw = toRawName(name);
-    if (!exists) makeDirectoryEntry(parent, raw, 0o700);
+    if (!exists) this.#maker.directory(parent, raw, 0o700);
     using made = openEntry(parent, raw, O.RDONLY | O.DIRECTORY);
     this.#finishOpen(made, entry);
     this.#directoryTimes.delete(path);
@@ -232,7 +238,7 @@ class LiveTreeWriter implements TarVisitor, Disposable {
   #startFile(entry: TarEntry, parent: Fd, name: string): boolean {
     try {
       // Nobody may do more with it meanwhile than when it is whole.
-      this.#file = openEntry(parent, toRawName(name), O.WRONLY | O.CREAT | O.EXCL, entry.mode & 0o755);
+      this.#file = this.#maker.file(parent, toRawName(name), entry.mode & 0o755);
     } catch (error) {
       if (error instanceof SyscallError && error.errno === E.EEXIST) return false;
       throw error;
@@ -262,7 +268,7 @@ class LiveTreeWriter implements TarVisitor, Disposable {
 
   #symlink(entry: TarEntry, parent: Fd, name: string): void {
     const raw = toRawName(name);
-    makeSymlinkEntry(parent, raw, toRawName(entry.linkPath));
+    this.#maker.symlink(parent, raw, toRawName(entry.linkPath));
     const { uid, gid } = this.#ownerOf(entry);
     setOwner(parent, raw, uid, gid);
     setTimes(parent, raw, timesOf(entry));
@@ -274,7 +280,7 @@ class LiveTreeWriter implements TarVisitor, Disposable {
       throw new LayerError(`device ${JSON.stringify(entry.path)} has the number ${major}:${minor}`);
     const type = entry.type === "char" ? S_IFCHR : entry.type === "block" ? S_IFBLK : S_IFIFO;
     const raw = toRawName(name);
-    makeNodeEntry(parent, raw, type | 0o600, entry.type === "fifo" ? 0 : major, entry.type === "fifo" ? 0 : minor);
+    this.#maker.node(parent, raw, type | 0o600, entry.type === "fifo" ? 0 : major, entry.type === "fifo" ? 0 : minor);
     using node = openEntry(parent, raw, O.PATH);
     const { uid, gid } = this.#ownerOf(entry);
     setOwner(node, null, uid, gid);
@@ -298,7 +304,7 @@ class LiveTreeWriter implements TarVisitor, Disposable {
   }
 
   #ownerOf(entry: TarEntry): { uid: number; gid: number } {
-    return this.options.owner ?? entry;
+    return ownerOutside(this.options.owner ?? entry, this.options.idMaps);
   }
 }
 

@@ -83,6 +83,7 @@ async function execOrUndo(host: LaunchHost, task: Task, request: ExecRequest): P
       isMapped,
       cgroup: planCgroup(cgroup, host.facts, table),
       terminal: request.terminal,
+      terminalUID: hostID(user.uid, spec.linux.uidMappings),
       oomScoreAdj: spec.process.oomScoreAdj ?? null,
     });
   });

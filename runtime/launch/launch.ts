@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { OciIDMapping, OciLinux, OciSpec } from "../bundle.ts";
+import type { OciLinux, OciSpec } from "../bundle.ts";
 import { LaunchError, SyscallError } from "../errors.ts";
 import { LAUNCH_TIMEOUT_MS, REAP_TIMEOUT_MS } from "../limits.ts";
 import type { LaunchRequest, Task, TaskRecord } from "../mod.ts";
@@ -13,11 +13,13 @@ import { ptsOptions } from "../program/mounts.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
 import { O, openPath, pipe2, writeAll } from "../sys/file.ts";
+import type { FsOption } from "../sys/mount.ts";
 import { CLONE } from "../sys/namespace.ts";
 import { openPidfd, SIGNAL, signalPidfd, startTimeOf } from "../sys/process.ts";
 import { asLaunchError, during, failureOf } from "./failure.ts";
 import type { LaunchCgroup, LaunchHost } from "./host.ts";
 import { openHooks, runHooks } from "./hooks.ts";
+import { checkHostNodes } from "./mapped_devices.ts";
 import { hostID, planCgroup, planNamespaces } from "./namespaces.ts";
 import { planWorkload, withHome } from "./privileges.ts";
 import { readFromRootfs } from "./rootfs_files.ts";
@@ -26,6 +28,7 @@ import { type NewStreams, openPipes, openTerminal } from "./streams.ts";
 import { seccompFlags } from "./seccomp.ts";
 import { closeStreams, RunningTask } from "./task.ts";
 import { type ResolvedUser, resolveUser } from "./user.ts";
+import { mapText } from "./userns.ts";
 import { openRootfsView } from "./view.ts";
 
 const SIGUSR2 = 12;
@@ -51,7 +54,12 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
   const { streams, childSide: ends } = during("make the streams", () => openStreams(request, user, table));
   ends.forEach((fd) => childSide.use(fd));
   undo.defer(() => closeStreams(streams));
-  const namespaces = planNamespaces(spec.linux, request.netns, table, childSide);
+  const namespaces = planNamespaces(
+    spec.linux,
+    { netns: request.netns, userns: request.userns ?? null },
+    table,
+    childSide,
+  );
   const exitFile = `${request.stateDir}/exit`;
   undo.defer(() => rm(exitFile, { force: true }));
   table.set(DESCRIPTOR.exitFile, childSide.use(openExitFile(exitFile)));
@@ -61,9 +69,11 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
   const report = pipe2();
   table.set(DESCRIPTOR.report, childSide.use(report.write));
   using reportReader = report.read;
-  const go = namespaces.create & CLONE.NEWUSER ? pipe2() : null;
+  const go = namespaces.isMapped ? pipe2() : null;
   using goWriter = go?.write;
   if (go) table.set(DESCRIPTOR.go, childSide.use(go.read));
+
+  const isNewUserns = (namespaces.create & CLONE.NEWUSER) !== 0;
 
   const hooks = openHooks(host, request);
   const held = hooks ? pipe2() : null;
@@ -74,6 +84,7 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
     const { process: workload } = spec;
     const seccomp = spec.linux.seccomp ? host.compileSeccomp(spec.linux.seccomp) : null;
     const env = withHome(workload.env, user.home);
+    if (namespaces.isMapped) checkHostNodes(spec.linux.devices);
     return containerProgram(host.facts.arch, {
       bundle: request.bundle,
       workload: {
@@ -106,7 +117,7 @@ async function launchOrUndo(host: LaunchHost, request: LaunchRequest): Promise<T
     image,
     (pid) => {
       spawned.first = openPidfd(pid);
-      if (goWriter) during("write the user namespace's maps", () => admit(pid, spec, goWriter));
+      if (goWriter) during("let the container into its user namespace", () => admit(pid, spec, isNewUserns, goWriter));
       if (hooks) hooks.pid = pid;
     },
     async () => {
@@ -173,24 +184,25 @@ function openStreams(request: LaunchRequest, user: ResolvedUser, table: Descript
   if (!spec.process.terminal) return openPipes(table, { hasStdin: request.hasStdin, isKept: true, uid });
   const { attributes, fsOptions } = ptsOptions(spec.mounts) ?? { attributes: 0, fsOptions: [] };
   const { consoleSize } = spec.process;
+  const mapped = fsOptions.map(([key, value]): FsOption =>
+    key === "gid" ? [key, String(hostID(Number(value), spec.linux.gidMappings))] : [key, value],
+  );
   const size = consoleSize ? { rows: consoleSize.height, columns: consoleSize.width } : null;
-  return openTerminal(table, { fsOptions, attributes, size, uid });
+  return openTerminal(table, { fsOptions: mapped, attributes, size, uid });
 }
 
 function openExitFile(path: string): Fd {
   return during(`create ${path}`, () => openPath(path, O.WRONLY | O.CREAT | O.TRUNC, 0o600));
 }
 
-/** Lets a container into its new user namespace: the maps, what it may not do itself, then the byte it waits for. */
-function admit(pid: number, { linux, process: { oomScoreAdj } }: OciSpec, go: Fd): void {
-  writeFileSync(`/proc/${pid}/gid_map`, mapText(linux.gidMappings));
-  writeFileSync(`/proc/${pid}/uid_map`, mapText(linux.uidMappings));
+/** Lets a container into its user namespace: the maps of a new one, what it may not do itself, then the byte it waits for. */
+function admit(pid: number, { linux, process: { oomScoreAdj } }: OciSpec, isNew: boolean, go: Fd): void {
+  if (isNew) {
+    writeFileSync(`/proc/${pid}/gid_map`, mapText(linux.gidMappings));
+    writeFileSync(`/proc/${pid}/uid_map`, mapText(linux.uidMappings));
+  }
   if (oomScoreAdj !== undefined) writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScoreAdj));
   writeAll(go, Uint8Array.of(1));
-}
-
-function mapText(mappings: readonly OciIDMapping[]): string {
-  return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 }
 
 /** Bounds a wait for the program. */

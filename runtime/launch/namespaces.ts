@@ -14,10 +14,11 @@ import type { DescriptorTable } from "./spawn.ts";
 /** Namespaces that are opened go into `childSide`, to be closed once the shim has them. */
 export function planNamespaces(
   linux: OciLinux,
-  netns: Fd | null,
+  given: { netns: Fd | null; userns: Fd | null },
   table: DescriptorTable,
   childSide: DisposableStack,
 ): NamespacePlan {
+  const { netns, userns } = given;
   const plan: NamespacePlan = { create: CLONE.NEWNS, createCgroup: false, enter: [], isMapped: false };
   const enter = (type: keyof typeof NAMESPACES, fd: Fd): void => {
     const descriptor = DESCRIPTOR.namespaces + plan.enter.length;
@@ -26,13 +27,18 @@ export function planNamespaces(
   };
   for (const { type, path } of linux.namespaces) {
     if (type === "user") plan.isMapped = true;
-    if (type === "mount" || (type === "network" && netns)) continue;
+    if (type === "mount" || (type === "network" && netns) || (type === "user" && userns)) continue;
     if (path !== undefined && path !== "") {
       enter(type, childSide.use(during(`open the ${type} namespace ${path}`, () => openPath(path, O.RDONLY))));
     } else if (type === "cgroup") plan.createCgroup = true;
     else plan.create |= NAMESPACES[type].flag;
   }
   if (netns) enter("network", netns);
+  if (userns) {
+    enter("user", userns);
+    const root = { uid: hostID(0, linux.uidMappings), gid: hostID(0, linux.gidMappings) };
+    plan.ownersBy = { descriptor: DESCRIPTOR.namespaces + plan.enter.length - 1, root };
+  }
   return plan;
 }
 

@@ -5,7 +5,7 @@ import { close } from "node:fs";
 import { promisify } from "node:util";
 import type { OciMount, Rootfs } from "../bundle.ts";
 import { SyscallError } from "../errors.ts";
-import type { FileTree } from "../mod.ts";
+import type { FileTree, IDMaps } from "../mod.ts";
 import { parseMountOptions } from "../program/mount_options.ts";
 import { makeTargetLike } from "../program/mounts.ts";
 import type { KernelFeatures } from "../program/plan.ts";
@@ -44,9 +44,10 @@ export async function openFiles(rootfs: Rootfs, features: KernelFeatures, option
 
 const closeAsync = promisify(close);
 
-export function fileTree(root: Fd): FileTree {
+export function fileTree(root: Fd, idMaps: IDMaps | null): FileTree {
   return {
     root,
+    idMaps,
     async [Symbol.asyncDispose]() {
       // WHY on another thread: the last descriptor of a writable overlay writes the whole file system below it back.
       if (root.isOpen) await closeAsync(root.release());
@@ -64,7 +65,7 @@ function assemble(rootfs: Rootfs, features: KernelFeatures, { isWritable, mounts
   }
   using tree = binds.length === 0 ? whole.duplicate() : attachAll(whole, binds, rootfs.target, isWritable);
   // A mount's own descriptor is O_PATH, or not, by how it was made.
-  return fileTree(openAt(tree, ".", O.RDONLY | O.DIRECTORY));
+  return fileTree(openAt(tree, ".", O.RDONLY | O.DIRECTORY), null);
 }
 
 function openWritable(rootfs: Rootfs, features: KernelFeatures): Fd {

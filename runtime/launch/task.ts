@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { errnoOf } from "../cgroup/files.ts";
 import { parseInterfaces } from "../net/counters.ts";
-import type { ExitReport, FileTree, InterfaceCounters, Task, TaskRecord, TaskStreams } from "../mod.ts";
+import type { ExitReport, FileTree, IDMaps, InterfaceCounters, Task, TaskRecord, TaskStreams } from "../mod.ts";
 import { SyscallError } from "../errors.ts";
 import { E } from "../sys/errno.ts";
 import type { Fd } from "../sys/fd.ts";
@@ -99,11 +99,11 @@ export class RunningTask implements Task {
     }
   }
 
-  openFiles(): FileTree | null {
+  openFiles(idMaps: IDMaps | null): FileTree | null {
     try {
       const root = openPath(`/proc/${this.pid}/root`, O.RDONLY | O.DIRECTORY);
       // The number may be another process's by now: it was still its own after the open, or this is nobody's root of ours.
-      if (this.isThere()) return fileTree(root);
+      if (this.isThere()) return fileTree(root, idMaps);
       root.close();
       return null;
     } catch (error) {
@@ -112,13 +112,13 @@ export class RunningTask implements Task {
     }
   }
 
-  openRoot(): FileTree | null {
+  openRoot(idMaps: IDMaps | null): FileTree | null {
     try {
       using namespace = openPath(`/proc/${this.pid}/ns/mnt`, O.RDONLY);
       if (!this.isThere()) return null;
       using tree = openRootMount(namespace);
       // Its descriptor is O_PATH.
-      return fileTree(openAt(tree, ".", O.RDONLY | O.DIRECTORY));
+      return fileTree(openAt(tree, ".", O.RDONLY | O.DIRECTORY), idMaps);
     } catch (error) {
       if (error instanceof SyscallError && (error.errno === E.ENOENT || error.errno === E.ESRCH)) return null;
       throw error;

@@ -13,7 +13,7 @@ import { type DirectPlug, ensureParent, type Parent, plugDirect, removeParent } 
 import { watchTables } from "./firewall_watch.ts";
 import { forgetDatagrams } from "./conntrack.ts";
 import { NETLINK, NetlinkSocket } from "./netlink.ts";
-import { createSandbox, netnsOf, plug, type Plug, routesIn, unplug } from "./netns.ts";
+import { createSandbox, createSandboxOwnedBy, netnsOf, plug, type Plug, routesIn, unplug } from "./netns.ts";
 import { NftablesClient } from "./nftables.ts";
 import { type PortReservation, reservePort } from "./ports.ts";
 import { RouteClient } from "./route.ts";
@@ -41,7 +41,7 @@ export type { PortReservation } from "./ports.ts";
 
 export interface HostNetwork extends Disposable {
   /** A namespace with nothing but its loopback, which is up. It lives as long as a descriptor or process holds it. */
-  createSandbox(): Fd;
+  createSandbox(owner?: Fd | null): Fd;
   /** The namespace of a running process. Throws ENOENT when it has ended. */
   sandboxOf(pid: number): Fd;
   /** INVARIANT: this, unplug and setDefaultRoute refuse the host's own namespace (EINVAL), whoever took it for a sandbox. */
@@ -103,7 +103,7 @@ export function openHostNetwork(): HostNetwork {
   const filter = (): NftablesClient =>
     (nftables ??= new NftablesClient(openSocket(AF.NETLINK, SOCK.RAW, NETLINK.NETFILTER)));
   return {
-    createSandbox: () => sandboxes.take(),
+    createSandbox: (owner) => (owner ? createSandboxOwnedBy(owner) : sandboxes.take()),
     sandboxOf: netnsOf,
     plug(request) {
       refuseOwn(request.netns);

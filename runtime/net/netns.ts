@@ -2,12 +2,15 @@
 // anywhere: it lives as long as a descriptor or a process holds it, and takes its interfaces with it.
 import { SyscallError } from "../errors.ts";
 import { createNetns, runIn, socketIn } from "../program/batch.ts";
-import { Label, Load, type Program } from "../program/program.ts";
+import { Label, Load, type Program, type Target } from "../program/program.ts";
+import { openAside } from "../program/rootfs.ts";
 import { E } from "../sys/errno.ts";
 import { Fd } from "../sys/fd.ts";
 import { check } from "../sys/ffi.ts";
 import { AT_FDCWD, O } from "../sys/file.ts";
+import { CLONE } from "../sys/namespace.ts";
 import { AF, SOCK } from "../sys/socket.ts";
+import { runWithSignalsBlocked } from "../launch/view.ts";
 import type { Address } from "./address.ts";
 import { NETLINK } from "./netlink.ts";
 import { type Link, RouteClient } from "./route.ts";
@@ -42,6 +45,30 @@ export function routesIn(netns: Fd): RouteClient {
   return new RouteClient(socketIn(netns, AF.NETLINK, SOCK.RAW, NETLINK.ROUTE));
 }
 
+const DEFAULTS: readonly NamespaceFile[] = [
+  { path: "/proc/sys/net/ipv4/conf/default/arp_notify", text: "1" },
+  { path: "/proc/sys/net/ipv6/conf/default/accept_ra", text: "0" },
+  // Interfaces made from now on have no IPv6, so that no neighbour can bring it in; plug turns it on where asked.
+  { path: "/proc/sys/net/ipv6/conf/default/disable_ipv6", text: "1" },
+];
+
+/**
+ * The same, but it belongs to a user namespace: the root of that one rules it. WHY in a child: a process with several
+ * threads cannot enter a user namespace.
+ */
+export function createSandboxOwnedBy(userns: Fd): Fd {
+  const title = "make a network namespace";
+  return runWithSignalsBlocked((calls) =>
+    openAside(calls, title, (made, failed) => {
+      calls.step("setns", [userns.number, CLONE.NEWUSER], { error: failed, title: "enter the user namespace" });
+      calls.step("unshare", [CLONE.NEWNET], { error: failed, title });
+      addWrites(calls, DEFAULTS);
+      addLoopbackUp(calls, failed);
+      calls.open("/proc/self/ns/net", O.RDONLY, { out: made, error: failed, title });
+    }),
+  );
+}
+
 /**
  * A namespace with its loopback up. A neighbour learns at once who has an address now (arp_notify), since a new container
  * may be given the address of one that has just gone. Passes over a kernel without IPv6, and a /proc/sys that is mounted
@@ -50,12 +77,7 @@ export function routesIn(netns: Fd): RouteClient {
 export function createSandbox(): Fd {
   return createNetns(
     (program) => {
-      addWrites(program, [
-        { path: "/proc/sys/net/ipv4/conf/default/arp_notify", text: "1" },
-        { path: "/proc/sys/net/ipv6/conf/default/accept_ra", text: "0" },
-        // Interfaces made from now on have no IPv6, so that no neighbour can bring it in; plug turns it on where asked.
-        { path: "/proc/sys/net/ipv6/conf/default/disable_ipv6", text: "1" },
-      ]);
+      addWrites(program, DEFAULTS);
       addLoopbackUp(program);
     },
     (errno) => OPTIONAL.has(errno),
@@ -63,7 +85,7 @@ export function createSandbox(): Fd {
 }
 
 /** By ioctl(2), see netdevice(7): one call, where netlink takes a socket of its own and an answer. */
-function addLoopbackUp(program: Program): void {
+function addLoopbackUp(program: Program, error: Target = program.failure): void {
   const SIOCSIFFLAGS = 0x8914,
     IFF_UP = 1,
     IFNAMSIZ = 16;
@@ -72,8 +94,8 @@ function addLoopbackUp(program: Program): void {
   request.set(new TextEncoder().encode("lo"));
   request[IFNAMSIZ] = IFF_UP;
   const socket = program.slot();
-  program.step("socket", [AF.UNIX, SOCK.DGRAM | SOCK.CLOEXEC, 0], { out: socket, title: "socket" });
-  program.step("ioctl", [new Load(socket), SIOCSIFFLAGS, request], { title: "set the loopback up" });
+  program.step("socket", [AF.UNIX, SOCK.DGRAM | SOCK.CLOEXEC, 0], { out: socket, title: "socket", error });
+  program.step("ioctl", [new Load(socket), SIOCSIFFLAGS, request], { title: "set the loopback up", error });
   program.step("close", [new Load(socket)]);
 }
 

@@ -8,6 +8,7 @@ import {
   type FsOption,
   FSOPEN_CLOEXEC,
   MNT_DETACH,
+  MOUNT_ATTR,
   MOUNT_ATTR_BYTES,
   mountAttr,
   type MountAttributes,
@@ -41,6 +42,9 @@ const S_IFREG = 0o100000,
   S_IFBLK = 0o060000,
   S_IFIFO = 0o010000;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+/** capabilities(7): capabilities stay as they are when IDs change. */
+const PR_SET_SECUREBITS = 28,
+  SECBIT_NO_SETUID_FIXUP = 4;
 const F_DUPFD_CLOEXEC = 1030;
 const OPEN_HOW_BYTES = 24;
 /** openat2 answers EAGAIN where something was renamed or mounted beside a `..` of the path meanwhile. */
@@ -215,6 +219,12 @@ export class Calls extends Program {
     this.step("mount_setattr", [argOf(tree), "", flags, mountAttr(attributes), MOUNT_ATTR_BYTES], { title });
   }
 
+  /** Owners in a detached mount are seen through a user namespace: what lies on the disk stays as it is. */
+  mapOwners(tree: Descriptor, userns: number, title: string, error: Target = this.failure): void {
+    const attributes = mountAttr({ set: MOUNT_ATTR.IDMAP, clear: 0, propagation: 0, usernsFd: userns });
+    this.step("mount_setattr", [argOf(tree), "", AT_EMPTY_PATH, attributes, MOUNT_ATTR_BYTES], { title, error });
+  }
+
   /** mount_setattr on what is mounted at a path. */
   setAttributesAt(path: string, attributes: MountAttributes, recursive: boolean, title: string): void {
     const flags = recursive ? AT_RECURSIVE : 0;
@@ -355,6 +365,19 @@ export class Calls extends Program {
     this.step("setgroups", [groups.length, list], { title: "setgroups" });
     this.step("setresgid", [gid, gid, gid], { title: `setgid ${gid}` });
     this.step("setresuid", [uid, uid, uid], { title: `setuid ${uid}` });
+  }
+
+  /** What is made from here on belongs to these IDs; those of before go into `before`. All rights stay: see setfsuid(2) for what it would take away. */
+  setFileIDs(
+    { uid, gid }: { uid: number; gid: number },
+    before: { uid?: Ref; gid?: Ref } = {},
+    error: Target = this.failure,
+  ): void {
+    const title = "take the owner's IDs";
+    this.step("prctl", [PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0], { title: "PR_SET_SECUREBITS", error });
+    // They answer with the ID of before, which is no error and may be 0.
+    this.step("setfsgid", [gid], { title, error, ...(before.gid ? { out: before.gid } : {}) });
+    this.step("setfsuid", [uid], { title, error, ...(before.uid ? { out: before.uid } : {}) });
   }
 
   noNewPrivileges(): void {

@@ -5,6 +5,7 @@
 import type { Arch } from "../sys/arch.ts";
 import { O } from "../sys/file.ts";
 import { MOUNT_ATTR } from "../sys/mount.ts";
+import { CLONE } from "../sys/namespace.ts";
 import { SIGNAL } from "../sys/process.ts";
 import { TIOCGPTPEER, TIOCSPTLCK, TIOCSWINSZ, winsize } from "../sys/tty.ts";
 import { Calls } from "./calls.ts";
@@ -26,8 +27,11 @@ export function execProgram(arch: Arch, plan: ExecPlan): Image {
   const cgroups = plan.cgroup.joinFiles.map((path) => calls.open(path, O.WRONLY, { title: `open the cgroup ${path}` }));
   const score = plan.oomScoreAdj === null ? null : calls.open("/proc/self/oom_score_adj", O.WRONLY);
   if (score && plan.oomScoreAdj !== null) writeScore(calls, score, plan.oomScoreAdj);
-  calls.step("setns", [DESCRIPTOR.target, plan.namespaces], { title: "enter the container's namespaces" });
-  if (plan.terminal) openTerminal(calls, plan.terminal, plan.workload.identity.uid);
+  const title = "enter the container's namespaces";
+  calls.step("setns", [DESCRIPTOR.target, plan.namespaces & ~CLONE.NEWUSER], { title });
+  // Still with the host's root's rights: in a user namespace it could not be given to anybody.
+  if (plan.terminal) openTerminal(calls, plan.terminal, plan.terminalUID);
+  if (plan.namespaces & CLONE.NEWUSER) calls.step("setns", [DESCRIPTOR.target, CLONE.NEWUSER], { title });
   const child = calls.slot(REPORT_BYTES);
   cloneInto(calls, 0, plan.cgroup.version === 2, child, command);
   calls.report(DESCRIPTOR.report, child, REPORT_BYTES);
@@ -80,7 +84,7 @@ function openTerminal(calls: Calls, size: { rows: number; columns: number }, uid
     out: slave,
     title: "TIOCGPTPEER",
   });
-  // The user may open /dev/stdout; in a user namespace the terminal is nobody's, and the call refused.
+  // The user may open /dev/stdout.
   if (uid !== 0) calls.step("fchown", [new Load(slave), uid, -1], { error: 1, title: "fchown the terminal" });
   const { rows, columns } = size;
   if (rows > 0 && columns > 0) {

@@ -28,7 +28,7 @@ import { copySharedSources, makeReadOnly, maskPaths, prepareMount, protectPaths,
 import type { ContainerPlan } from "./plan.ts";
 import { type Image, Label, Load, type Ref } from "./program.ts";
 import { attachRootfs, isolatePropagation, mountRootfs } from "./rootfs.ts";
-import { addShim } from "./shim.ts";
+import { addShim, type Outside } from "./shim.ts";
 import { addWorkload, closeAllButStreams } from "./workload.ts";
 
 /** Exit status of a first process that failed before execve. The launch error says why; nobody reads this. */
@@ -40,33 +40,35 @@ const HELD = 0xffffffffffffffffn;
 export function containerProgram(arch: Arch, plan: ContainerPlan): Image {
   const calls = new Calls(arch);
   const init = new Label("init");
-  const { overlay } = addShim(calls, plan, init);
+  const outside = addShim(calls, plan, init);
   calls.mark(init);
-  addInit(calls, plan, overlay);
+  addInit(calls, plan, outside);
   calls.failHere(DESCRIPTOR.report, FAILED_STATUS);
   return calls.toImage();
 }
 
-function addInit(calls: Calls, plan: ContainerPlan, overlay: Ref | null): void {
+function addInit(calls: Calls, plan: ContainerPlan, { overlay, trees }: Outside): void {
   const { spec, rootfs } = plan.bundle;
   const { namespaces, workload } = plan;
   closeShimsOwn(calls);
   for (const path of plan.cgroup.joinFiles) calls.writeText(path, "0", `join the cgroup ${path}`);
-  if (namespaces.create & CLONE.NEWUSER) awaitMaps(calls);
-  if (namespaces.isMapped) calls.setIDs(0, 0, []);
+  if (namespaces.isMapped) awaitAdmission(calls);
   enterNamespaces(calls, plan);
   calls.setUmask(0);
   if (!namespaces.isMapped && spec.process.oomScoreAdj !== undefined) {
-    // A mapped one may not lower it: there the daemon writes it, beside the maps.
+    // A mapped one may not lower it: there the daemon writes it, before it admits it.
     const value = String(spec.process.oomScoreAdj);
     calls.writeText("/proc/self/oom_score_adj", value, `set oom_score_adj to ${value}`);
   }
 
   const mounts = readMounts(spec.mounts);
-  const shared = copySharedSources(calls, mounts);
+  const shared = namespaces.isMapped ? trees : copySharedSources(calls, mounts);
   isolatePropagation(calls);
   if (overlay) attachRootfs(calls, overlay, rootfs);
   else mountRootfs(calls, rootfs);
+  // Still with the host's root's ID, if without its rights: what lies above may be closed to everybody else.
+  const target = calls.open(rootfs.target, O.PATH | calls.directory);
+  if (namespaces.isMapped) calls.setIDs(0, 0, []);
   const prepared = mounts.map((entry) => prepareMount(calls, plan, entry, shared));
   const devices = devicesOf(plan);
   const dev = devKind(plan);
@@ -75,7 +77,7 @@ function addInit(calls: Calls, plan: ContainerPlan, overlay: Ref | null): void {
   const procfs = prepared.find(({ destination, isProcfs }) => destination === "/proc" && isProcfs);
   const apparmor = addKernelSettings(calls, plan, procfs?.tree);
 
-  pivotInto(calls, rootfs);
+  pivotInto(calls, target, rootfs);
   if (dev === "image") {
     calls.makeDirectories("/dev");
     addDevices(calls, devices, copies, { inside: true });
@@ -123,10 +125,10 @@ function awaitHooks(calls: Calls): void {
   calls.step("read", [DESCRIPTOR.hold, calls.slot(), 1], { zero: calls.failure, title });
 }
 
-/** A new user namespace maps nobody yet: the daemon writes its maps, then one byte. */
-function awaitMaps(calls: Calls): void {
+/** In a user namespace: the daemon writes its maps if it is new, and what it may not set itself, then one byte. */
+function awaitAdmission(calls: Calls): void {
   const byte = calls.slot();
-  const title = "wait for the user namespace's maps";
+  const title = "wait to be let into the user namespace";
   calls.step("read", [DESCRIPTOR.go, byte, 1], { zero: calls.failure, title });
 }
 
@@ -148,8 +150,7 @@ function enterNamespaces(calls: Calls, plan: ContainerPlan): void {
  * INVARIANT: what pivot_root swaps is the root of the mount namespace. In a daemon that lives in a chroot the process's own
  * root is another, and swapping that would leave the host's tree above the container's, in reach of `..`.
  */
-function pivotInto(calls: Calls, rootfs: Rootfs): void {
-  const target = calls.open(rootfs.target, O.PATH | calls.directory);
+function pivotInto(calls: Calls, target: Ref, rootfs: Rootfs): void {
   calls.enterOwnMounts();
   calls.step("fchdir", [new Load(target)], { title: `chdir ${rootfs.target}` });
   calls.close(target);

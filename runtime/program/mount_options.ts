@@ -18,6 +18,8 @@ export interface MountOptions {
   /** `bind` or `rbind` is among them. */
   isBind: boolean;
   isBindRecursive: boolean;
+  /** `idmap`: in a user namespace, owners are seen through it. */
+  isMapped: boolean;
   /** All other words, for the file system: `mode=1777`, `size=64m`, `newinstance`. */
   fsOptions: FsOption[];
 }
@@ -66,6 +68,7 @@ export function parseMountOptions(words: readonly string[]): MountOptions {
     isPropagationRecursive: false,
     isBind: false,
     isBindRecursive: false,
+    isMapped: false,
     fsOptions: [],
   };
   for (const word of words) {
@@ -76,7 +79,8 @@ export function parseMountOptions(words: readonly string[]): MountOptions {
     if (word === "bind" || word === "rbind") {
       options.isBind = true;
       options.isBindRecursive = word === "rbind";
-    } else if (propagation) {
+    } else if (word === "idmap") options.isMapped = true;
+    else if (propagation) {
       options.propagation = propagation.flag;
       options.isPropagationRecursive = propagation.recursive;
     } else if (flag) change(options.attributes, flag);

@@ -6,7 +6,7 @@ import type { OciMount } from "../bundle.ts";
 import { AT_FDCWD, O } from "../sys/file.ts";
 import { type FsOption, MOUNT_ATTR, MS } from "../sys/mount.ts";
 import type { Calls } from "./calls.ts";
-import { DESCRIPTOR } from "./descriptors.ts";
+import { DESCRIPTOR, DESCRIPTOR_LIMIT } from "./descriptors.ts";
 import { legacyFlags, type MountOptions, parseMountOptions } from "./mount_options.ts";
 import type { CgroupPlan, ContainerPlan } from "./plan.ts";
 import { Label, type Ref } from "./program.ts";
@@ -62,6 +62,36 @@ function copySource(calls: Calls, { mount, options }: MountEntry): Ref {
   return tree;
 }
 
+/**
+ * For a container in a user namespace, before it is entered: the sources of its binds, which its root may be unable to
+ * reach, and what is mapped, which needs the rights of the host's root. Above the numbers that init closes on its way.
+ */
+export function copyOutside(calls: Calls, plan: ContainerPlan): Map<OciMount, Ref> {
+  const trees = new Map<OciMount, Ref>();
+  const { ownersBy } = plan.namespaces;
+  const mounts = plan.bundle.spec.mounts;
+  for (const entry of readMounts(mounts)) {
+    const { mount, options } = entry;
+    const title = `bind ${mount.source} at ${mount.destination}`;
+    let tree: Ref;
+    if (isBind(entry)) {
+      tree = copySource(calls, entry);
+      if (options.isMapped && ownersBy) calls.mapOwners(tree, ownersBy.descriptor, title);
+    } else if (mount.type === "overlay") tree = openImage(calls, plan, entry);
+    else if (showsHost(plan, mount.type)) tree = openFs(calls, entry);
+    else continue;
+    // In the list that init reads again the entries are the same objects.
+    trees.set(mount, calls.moveAbove(tree, DESCRIPTOR_LIMIT, title));
+  }
+  return trees;
+}
+
+function openImage(calls: Calls, plan: ContainerPlan, { mount, options }: MountEntry): Ref {
+  const title = `mount an image at ${mount.destination}`;
+  const { ownersBy } = plan.namespaces;
+  return openLayers(calls, plan.features, lowerOf(options.fsOptions), mount.subpath ?? "", title, ownersBy);
+}
+
 /** A path in another container's tree: of a process, then from its root on. */
 const INSIDE_ANOTHER = /^(\/proc\/\d+)\/root(\/.*)$/;
 
@@ -81,16 +111,14 @@ export function prepareMount(
     return { ...other, tree, attach: prepareBind(calls, plan, entry, tree) };
   }
   if (mount.type === "overlay") {
-    const title = `mount an image at ${destination}`;
-    const lower = lowerOf(entry.options.fsOptions);
-    const tree = openLayers(calls, plan.features, lower, mount.subpath ?? "", title);
+    const tree = shared.get(mount) ?? openImage(calls, plan, entry);
     return { ...other, tree, attach: () => attachLike(calls, tree, mount) };
   }
   if (mount.type === "cgroup") return { ...other, attach: prepareCgroup(calls, plan.cgroup, entry) };
   if (mount.type === "devpts" && plan.hasPtsMount && destination === "/dev/pts") {
     return { ...other, attach: () => attachAt(calls, DESCRIPTOR.ptsMount, mount) };
   }
-  const tree = newFsOrBind(calls, plan, entry);
+  const tree = shared.get(mount) ?? openFs(calls, entry);
   return { ...other, tree, isProcfs: mount.type === "proc", attach: () => attachAt(calls, tree, mount) };
 }
 
@@ -125,16 +153,17 @@ function attachAt(calls: Calls, tree: Ref | number, { type, destination }: OciMo
   calls.attach(tree, destination, `mount ${type} at ${destination}`);
 }
 
-/** File systems that show a namespace need a right over it, which a mapped container lacks over the host's. */
+/** File systems that show a namespace need a right over it, which a mapped container lacks over the host's: made outside. */
 const SHOWS_NAMESPACE: Readonly<Record<string, number>> = { proc: 0x20000000, sysfs: 0x40000000, mqueue: 0x8000000 };
 
-function newFsOrBind(calls: Calls, plan: ContainerPlan, { mount, options }: MountEntry): Ref {
-  const { type, destination } = mount;
+function showsHost({ namespaces }: ContainerPlan, type: string): boolean {
   const needed = SHOWS_NAMESPACE[type];
-  const { namespaces } = plan;
-  if (needed !== undefined && namespaces.isMapped && (namespaces.create & needed) === 0) {
-    return calls.cloneTree(destination, { recursive: true });
-  }
+  if (needed === undefined || (namespaces.create & needed) !== 0) return false;
+  return !namespaces.enter.some(({ flag }) => flag === needed);
+}
+
+function openFs(calls: Calls, { mount, options }: MountEntry): Ref {
+  const { type, destination } = mount;
   // Whoever mounts a tmpfs on /dev still has to put devices there: see finishDev.
   const attributes = destination === "/dev" ? options.attributes.set & ~MOUNT_ATTR.RDONLY : options.attributes.set;
   return calls.newFs(type, attributes, [...sourceOption(mount), ...options.fsOptions]);

@@ -59,6 +59,14 @@ export interface NamespacePlan {
   enter: EnteredNamespace[];
   /** In a user namespace, a new one or one that is entered. */
   isMapped: boolean;
+  /** Of the user namespace that is entered: layers and volumes are seen through it, so nothing on the disk is shifted. */
+  ownersBy?: OwnersBy;
+}
+
+/** A user namespace as seen from outside: its descriptor, and whom its root is there. */
+export interface OwnersBy {
+  descriptor: number;
+  root: { uid: number; gid: number };
 }
 
 export interface CgroupPlan {
@@ -98,5 +106,7 @@ export interface ExecPlan {
   isMapped: boolean;
   cgroup: CgroupPlan;
   terminal: { rows: number; columns: number } | null;
+  /** Whose it is, as the host sees them. */
+  terminalUID: number;
   oomScoreAdj: number | null;
 }

@@ -2,11 +2,11 @@
 // host's mount table never shows it, and it is gone with the container's last process.
 import { dirname } from "node:path/posix";
 import type { Rootfs } from "../bundle.ts";
-import { O } from "../sys/file.ts";
-import { type FsOption, MOUNT_ATTR, MS } from "../sys/mount.ts";
+import { AT_FDCWD, O } from "../sys/file.ts";
+import { type FsOption, MOUNT_ATTR, MOVE_MOUNT, MS } from "../sys/mount.ts";
 import { CLONE } from "../sys/namespace.ts";
 import type { Calls } from "./calls.ts";
-import type { KernelFeatures } from "./plan.ts";
+import type { KernelFeatures, OwnersBy } from "./plan.ts";
 import { Label, Load, type Ref } from "./program.ts";
 
 /** mount(2) takes one page of options, with its NUL. */
@@ -65,9 +65,16 @@ function mountData(what: string, lower: readonly string[], options: readonly FsO
 }
 
 /** The same by the new API, as a detached mount in a slot. The current directory becomes `layersDir`. */
-export function openOverlay(calls: Calls, rootfs: Rootfs, features: KernelFeatures): Ref {
+export function openOverlay(calls: Calls, rootfs: Rootfs, features: KernelFeatures, owners?: OwnersBy): Ref {
   if (rootfs.kind === "directory" || rootfs.lower.length === 0) {
-    return calls.cloneTree(rootfs.upper, { recursive: true, title: "bind the root file system" });
+    const title = "bind the root file system";
+    const tree = calls.cloneTree(rootfs.upper, { recursive: owners === undefined, title });
+    if (owners) calls.mapOwners(tree, owners.descriptor, "map the owners of the root file system");
+    return tree;
+  }
+  if (owners) {
+    const directories = [...parentsOf(rootfs.layersDir, rootfs.lower), dirname(rootfs.upper)];
+    return openMapped(calls, rootfs.layersDir, directories, owners, { flags: 0, data: overlayData(rootfs) });
   }
   if (!features.lowerdirPlus) return openOverlayAside(calls, rootfs.layersDir, 0, overlayData(rootfs));
   calls.changeDirectory(rootfs.layersDir);
@@ -80,6 +87,43 @@ export function openOverlay(calls: Calls, rootfs: Rootfs, features: KernelFeatur
   return calls.newFs("overlay", 0, options);
 }
 
+/** The directories that layers lie in. */
+function parentsOf(layersDir: string, lower: readonly string[]): string[] {
+  return [...new Set(lower.map((name) => (name.startsWith("/") ? dirname(name) : dirname(`${layersDir}/${name}`))))];
+}
+
+/**
+ * An overlay whose owners are seen through a user namespace (Linux 5.19). overlayfs has no such mounts of its own, but takes
+ * layers that are: so each directory that layers lie in is covered by a mapped copy of itself, in a mount namespace that
+ * nobody else sees.
+ */
+function openMapped(
+  calls: Calls,
+  layersDir: string,
+  directories: readonly string[],
+  owners: OwnersBy,
+  overlay: { flags: number; data: string },
+  subpath = "",
+): Ref {
+  return openAside(calls, "mount overlay", (tree, failed) => {
+    for (const directory of directories) coverMapped(calls, directory, owners.descriptor, failed);
+    // WHY: overlayfs works with its maker's IDs, and through a mapped mount the host's root can make no file.
+    calls.setFileIDs(owners.root, {}, failed);
+    mountAside(calls, layersDir, overlay, subpath, "mount overlay", { tree, failed });
+  });
+}
+
+function coverMapped(calls: Calls, directory: string, userns: number, failed: Label): void {
+  const title = `map the owners of ${directory}`;
+  const copy = calls.cloneTree(directory, { recursive: false, title, error: failed });
+  calls.mapOwners(copy, userns, title, failed);
+  calls.step("move_mount", [new Load(copy), "", AT_FDCWD, directory, MOVE_MOUNT.F_EMPTY_PATH], {
+    title,
+    error: failed,
+  });
+  calls.close(copy);
+}
+
 /** Lower directories, topmost first, one by one as fsconfig(2) takes them. */
 export function lowerOptions(lower: readonly string[]): FsOption[] {
   return lower.map((name): FsOption => ["lowerdir+", name]);
@@ -90,11 +134,9 @@ export function lowerOptions(lower: readonly string[]): FsOption[] {
  * bytes. mount(2) takes a page, but wants a place in the tree. `data` is relative to `layersDir`.
  */
 export function openOverlayAside(calls: Calls, layersDir: string, flags: number, data: string): Ref {
-  return openAside(calls, "mount overlay", (tree, failed) => {
-    const title = "mount overlay";
-    calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
-    calls.step("mount", ["overlay", layersDir, "overlay", flags, data], { error: failed, title });
-    calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
+  const title = "mount overlay";
+  return openAside(calls, title, (tree, failed) => {
+    mountAside(calls, layersDir, { flags, data }, "", title, { tree, failed });
   });
 }
 
@@ -108,27 +150,42 @@ export function openLayers(
   lower: readonly string[],
   subpath: string,
   title: string,
+  owners?: OwnersBy,
 ): Ref {
   const isShort = lower.every((path) => Buffer.byteLength(path) <= OPTION_LIMIT);
-  if (features.lowerdirPlus && subpath === "" && isShort) {
+  if (!owners && features.lowerdirPlus && subpath === "" && isShort) {
     return calls.newFs("overlay", MOUNT_ATTR.RDONLY, lowerOptions(lower));
   }
   const layersDir = dirname(lower[0] ?? "/");
   const names = lower.map((path) => (dirname(path) === layersDir ? path.slice(layersDir.length + 1) : path));
   const data = mountData(title, names, []);
+  const overlay = { flags: MS.RDONLY, data };
+  if (owners) return openMapped(calls, layersDir, parentsOf(layersDir, lower), owners, overlay, subpath);
   return openAside(calls, title, (tree, failed) => {
-    calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
-    calls.step("mount", ["overlay", layersDir, "overlay", MS.RDONLY, data], { error: failed, title });
-    if (subpath === "") {
-      calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
-      return;
-    }
-    const base = calls.open(layersDir, O.PATH | calls.directory, { error: failed });
-    const part = calls.openBeneath(base, subpath, title, failed);
-    calls.cloneTreeOf(part, title, { out: tree, error: failed });
-    calls.close(part);
-    calls.close(base);
+    mountAside(calls, layersDir, overlay, subpath, title, { tree, failed });
   });
+}
+
+/** Within openAside: an overlay on its layers' directory, and a copy of it, or of a part, in `tree`. */
+function mountAside(
+  calls: Calls,
+  layersDir: string,
+  { flags, data }: { flags: number; data: string },
+  subpath: string,
+  title: string,
+  { tree, failed }: { tree: Ref; failed: Label },
+): void {
+  calls.step("chdir", [layersDir], { error: failed, title: `chdir ${layersDir}` });
+  calls.step("mount", ["overlay", layersDir, "overlay", flags, data], { error: failed, title });
+  if (subpath === "") {
+    calls.cloneTree(layersDir, { recursive: false, title, out: tree, error: failed });
+    return;
+  }
+  const base = calls.open(layersDir, O.PATH | calls.directory, { error: failed });
+  const part = calls.openBeneath(base, subpath, title, failed);
+  calls.cloneTreeOf(part, title, { out: tree, error: failed });
+  calls.close(part);
+  calls.close(base);
 }
 
 /** The directories among the options of a mount of type `overlay`. */

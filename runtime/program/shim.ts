@@ -15,6 +15,8 @@ import { DESCRIPTOR, DESCRIPTOR_LIMIT, EXIT_MESSAGE_BYTES, EXIT_RECORD_BYTES, RE
 import type { ContainerPlan } from "./plan.ts";
 import { Label, Load, type Ref } from "./program.ts";
 import { openOverlay } from "./rootfs.ts";
+import type { OciMount } from "../bundle.ts";
+import { copyOutside } from "./mounts.ts";
 
 const SA_NOCLDSTOP = 1;
 const WNOHANG = 1;
@@ -33,14 +35,26 @@ export function signalBit(signal: number): bigint {
   return 1n << BigInt(signal - 1);
 }
 
-/** Steps of the shim; `init` is where the clone goes on. Returns the rootfs that was mounted ahead, for a user namespace. */
-export function addShim(calls: Calls, plan: ContainerPlan, init: Label): { overlay: Ref | null } {
+/** Detached mounts that were made before a user namespace was entered. */
+export interface Outside {
+  overlay: Ref | null;
+  trees: Map<OciMount, Ref>;
+}
+
+/** Steps of the shim; `init` is where the clone goes on. Returns what was mounted ahead, for a user namespace. */
+export function addShim(calls: Calls, plan: ContainerPlan, init: Label): Outside {
   becomeShim(calls, "berth-shim");
   // Inside a user namespace overlayfs would be mounted with less trust: it is mounted out here and taken along.
   // Above the numbers that init closes on its way.
-  const overlay = plan.namespaces.isMapped
-    ? calls.moveAbove(openOverlay(calls, plan.bundle.rootfs, plan.features), DESCRIPTOR_LIMIT, "keep the overlay")
+  const { isMapped, ownersBy } = plan.namespaces;
+  const overlay = isMapped
+    ? calls.moveAbove(
+        openOverlay(calls, plan.bundle.rootfs, plan.features, ownersBy),
+        DESCRIPTOR_LIMIT,
+        "keep the overlay",
+      )
     : null;
+  const trees = isMapped ? copyOutside(calls, plan) : new Map<OciMount, Ref>();
   // A child enters a pid namespace only by birth, and a user namespace has to be entered by the parent to own the rest.
   enter(calls, plan, "pid");
   enter(calls, plan, "user");
@@ -50,7 +64,6 @@ export function addShim(calls: Calls, plan: ContainerPlan, init: Label): { overl
   for (const descriptor of [DESCRIPTOR.stdin, DESCRIPTOR.stdout, DESCRIPTOR.stderr, DESCRIPTOR.report]) {
     calls.close(descriptor);
   }
-  if (overlay) calls.close(overlay);
   calls.closeRange(DESCRIPTOR.go);
   calls.changeDirectory("/", { error: 1 });
   const record = waitForEnd(calls, child, DESCRIPTOR.stdinWriter);
@@ -58,7 +71,7 @@ export function addShim(calls: Calls, plan: ContainerPlan, init: Label): { overl
   calls.step("write", [DESCRIPTOR.exit, record, EXIT_MESSAGE_BYTES], { error: 1 });
   awaitDismissal(calls, plan.exitFile);
   calls.exit(0);
-  return { overlay };
+  return { overlay, trees };
 }
 
 /** Until SIGUSR2, or until the exit file is gone, and with it every trace by which a later daemon could find this shim. */

@@ -124,6 +124,8 @@ const NUMBERS = {
   sendto: [44, 206],
   setdomainname: [171, 162],
   setgid: [106, 144],
+  setfsgid: [123, 152],
+  setfsuid: [122, 151],
   setgroups: [116, 159],
   sethostname: [170, 161],
   setns: [308, 268],

@@ -35,6 +35,8 @@ export const MOUNT_ATTR = {
   STRICTATIME: 0x20,
   NODIRATIME: 0x80,
   NOSYMFOLLOW: 0x200000,
+  /** Linux 5.12: owners are seen through the user namespace of `usernsFd`. On a detached mount alone, and for good. */
+  IDMAP: 0x100000,
 } as const;
 
 export const FSCONFIG = { SET_FLAG: 0, SET_STRING: 1, CREATE: 6 } as const;
@@ -53,15 +55,18 @@ export interface MountAttributes {
   clear: number;
   /** MS.PRIVATE, MS.SLAVE, MS.SHARED, MS.UNBINDABLE or 0 to leave it. */
   propagation: number;
+  /** With MOUNT_ATTR.IDMAP. */
+  usernsFd?: number;
 }
 
 /** Packs struct mount_attr. */
-export function mountAttr({ set, clear, propagation }: MountAttributes): Uint8Array<ArrayBuffer> {
+export function mountAttr({ set, clear, propagation, usernsFd = 0 }: MountAttributes): Uint8Array<ArrayBuffer> {
   const bytes = alloc(MOUNT_ATTR_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, set, true);
   view.setUint32(8, clear, true);
   view.setUint32(16, propagation, true);
+  view.setUint32(24, usernsFd, true);
   return bytes;
 }
 

@@ -102,8 +102,12 @@ export function makeDirectoryEntry(directory: Fd, name: RawName, mode: number): 
 
 /** mknodat(2): a device, a FIFO or a socket. `mode` carries the type. */
 export function makeNodeEntry(directory: Fd, name: RawName, mode: number, major: number, minor: number): void {
-  const device = (BigInt(minor) & 0xffn) | ((BigInt(major) & 0xfffn) << 8n) | ((BigInt(minor) & ~0xffn) << 12n);
-  check("mknodat", [directory.number, name, mode, device], { name: showName(name) });
+  check("mknodat", [directory.number, name, mode, deviceNumber(major, minor)], { name: showName(name) });
+}
+
+/** As the kernel takes it (new_encode_dev). */
+export function deviceNumber(major: number, minor: number): bigint {
+  return (BigInt(minor) & 0xffn) | ((BigInt(major) & 0xfffn) << 8n) | ((BigInt(minor) & ~0xffn) << 12n);
 }
 
 /** Copies a symbolic link's text from one directory into another. */

@@ -355,15 +355,13 @@ export const OPTIONS: readonly Option[] = [
     config.seccompProfile = value === "" ? "builtin" : value;
   }),
   acts("selinux-enabled", refusedSwitch("SELinux labels are not supported"), "SELinux labels (refused)", () => {}),
-  // WHY refused, not passed over: whoever asks for it counts on root in a container being nobody outside.
   acts(
     "userns-remap",
-    text((value) => {
-      if (value !== "") throw new ConfigError("remapping containers into user namespaces is not supported yet");
-      return value;
-    }),
-    "User and group of remapped containers (refused)",
-    () => {},
+    string,
+    "User and group that root of containers is outside: default, or a name",
+    (config, value) => {
+      config.usernsRemap = value;
+    },
   ),
   acts(
     "default-ipc-mode",

@@ -1,5 +1,17 @@
 // The daemon's configuration, complete and checked: what flags, daemon.json and defaults come to. Made by config.ts.
 
+interface IDMapping {
+  containerID: number;
+  hostID: number;
+  size: number;
+}
+
+/** What IDs inside remapped containers are outside. */
+export interface IDMaps {
+  uidMappings: IDMapping[];
+  gidMappings: IDMapping[];
+}
+
 export interface Config {
   /** `unix:///run/berth.sock`, `tcp://127.0.0.1:2376`, `fd://`. */
   hosts: string[];
@@ -56,6 +68,10 @@ export interface Config {
   cdiSpecDirs: string[];
   /** `builtin`, `unconfined`, or the path of a profile. */
   seccompProfile: string;
+  /** As it was asked for: `default`, `user`, `user:group`, by name or number; "": containers are not remapped. */
+  usernsRemap: string;
+  /** What it comes to (src/userns_remap.ts). */
+  idMaps: IDMaps | null;
   defaultIpcMode: "private" | "shareable";
   /** "": by the version of cgroups. */
   defaultCgroupnsMode: "" | "private" | "host";

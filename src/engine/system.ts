@@ -130,6 +130,7 @@ function securityOptions(facts: HostFacts, config: Config): string[] {
   const options: string[] = [];
   if (facts.hasAppArmor) options.push("name=apparmor");
   if (facts.hasSeccomp) options.push(`name=seccomp,profile=${config.seccompProfile}`);
+  if (config.idMaps) options.push("name=userns");
   options.push("name=cgroupns");
   if (config.noNewPrivileges) options.push("name=no-new-privileges");
   return options;

@@ -149,6 +149,7 @@ const CONFIG = {
   noNewPrivileges: false,
   defaultStopTimeoutSec: 10,
   defaultRuntime: "runc",
+  idMaps: null,
   cdiSpecDirs: [],
 } as const;
 

@@ -122,6 +122,16 @@ export class FakeRuntime implements Runtime {
     return started;
   }
 
+  createUserNamespace(): Fd {
+    throw new SyscallError("clone", ENOENT);
+  }
+
+  userNamespaceOf(): Fd {
+    throw new SyscallError("openat", ENOENT);
+  }
+
+  checkMapping(): void {}
+
   async openFiles(_rootfs: Rootfs): Promise<FileTree> {
     throw new SyscallError("open_tree", ENOENT);
   }

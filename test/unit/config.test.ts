@@ -399,5 +399,5 @@ test("what confines containers by default", () => {
   expect(() => parse(["--default-ipc-mode=host"])).toThrow("invalid default IPC mode: host");
   expect(() => parse(["--selinux-enabled"])).toThrow("SELinux labels are not supported");
   expect(parse(["--selinux-enabled=false"]).warnings).toEqual([]);
-  expect(() => parse(["--userns-remap=default"])).toThrow("user namespaces is not supported yet");
+  expect(parse(["--userns-remap=default"]).config.usernsRemap).toBe("default");
 });

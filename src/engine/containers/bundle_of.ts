@@ -15,6 +15,7 @@ import { parseSecurity } from "./security.ts";
 import { containerOf, sharedContainer } from "./sharing.ts";
 import { hasTask } from "./state.ts";
 import { type Donor, toBundle } from "./to_bundle.ts";
+import { idMapsOf } from "./user_namespace.ts";
 
 export interface Surroundings {
   rootfs: Rootfs;
@@ -42,6 +43,7 @@ export function bundleOf(deps: ContainersDeps, record: ContainerRecord, around: 
     initPath: configuredInit(deps, hostConfig),
     seccomp: seccompOf(deps, record),
     apparmorProfile: deps.apparmor.profile(hostConfig),
+    idMaps: idMapsOf(config, hostConfig),
     engine: {
       cgroupParent: config.cgroupParent,
       defaultUlimits: config.defaultUlimits,

@@ -17,6 +17,7 @@ import { parseSeccompProfile } from "./seccomp.ts";
 import { parseSecurity } from "./security.ts";
 import { containerOf } from "./sharing.ts";
 import { storageLimit } from "./storage_size.ts";
+import { checkUserNamespace } from "./user_namespace.ts";
 import { validateHealth, validateRequest } from "./validate.ts";
 import { validateLimits } from "./validate_limits.ts";
 
@@ -28,6 +29,7 @@ export async function create(
   const asked = request.name ? parseContainerName(request.name) : null;
   validateRequest(givenConfig, givenHost, deps.machinery.capabilities);
   const storageBytes = storageLimit(givenHost.StorageOpt, deps.snapshots.canLimit);
+  checkUserNamespace(deps.config(), givenHost);
   const { limits, warnings } = validateLimits(givenHost, deps.runtime.facts);
   const { image, release } = deps.images.claim(givenConfig.Image);
   using _image = { [Symbol.dispose]: release };

@@ -27,6 +27,7 @@ import type { ContainersDeps } from "./deps.ts";
 import { containerDir } from "./paths.ts";
 import type { Live } from "./registry.ts";
 import { hasTask } from "./state.ts";
+import { idMapsIn } from "./user_namespace.ts";
 
 /** Which path of which container, both as the client has named them. */
 interface Place {
@@ -55,7 +56,7 @@ export async function copyOut(
   const held = opened.move();
   const onSkipped = (skipped: string, error: Error): void =>
     deps.log.warn("a file was left out of a copy", { container: live.id, path: skipped, error });
-  return { stat, chunks: holding(pack(found, { onSkipped }), held) };
+  return { stat, chunks: holding(pack(found, { onSkipped, idMaps: files.idMaps }), held) };
 }
 
 export async function copyIn(
@@ -78,7 +79,7 @@ export async function copyIn(
 
 /** Null for a container without a process, and for one whose process has just ended. */
 function runningFiles(live: Live): FileTree | null {
-  return hasTask(live.record.state) ? (live.run?.task.openFiles() ?? null) : null;
+  return hasTask(live.record.state) ? (live.run?.task.openFiles(idMapsIn(live)) ?? null) : null;
 }
 
 async function openForReading(deps: ContainersDeps, live: Live): Promise<FileTree> {
@@ -227,6 +228,7 @@ async function copyInto(
       root: files.root,
       directory: path.replace(/\/\.?$/, "") || "/",
       owner: options.copyUIDGID && config.User !== "" ? lookUpOwner(files.root, config.User) : null,
+      idMaps: files.idMaps,
       keepsKinds: options.noOverwriteDirNonDir,
       signal: archive.signal,
     });

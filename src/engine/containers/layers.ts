@@ -7,6 +7,7 @@ import { holding } from "./files.ts";
 import { OWN_PATHS } from "./own_paths.ts";
 import type { Live } from "./registry.ts";
 import { hasTask } from "./state.ts";
+import { idMapsIn } from "./user_namespace.ts";
 
 const MADE_BY_START: ReadonlySet<string> = new Set(OWN_PATHS);
 
@@ -22,7 +23,7 @@ export async function exportFiles(deps: ContainersDeps, nameOrID: string): Promi
   const files = opened.use(runningRoot(live) ?? (await stoppedRoot(deps, live)));
   const onSkipped = (path: string, error: Error): void =>
     deps.log.warn("a file was left out of an export", { container: live.id, path, error });
-  return holding(announced(deps, live, packRoot(files.root, { onSkipped })), opened.move());
+  return holding(announced(deps, live, packRoot(files.root, { onSkipped, idMaps: files.idMaps })), opened.move());
 }
 
 /** COMPAT: the event follows the last byte, and a client that has gone before it hears of none. */
@@ -36,7 +37,7 @@ async function* announced(
 }
 
 function runningRoot(live: Live): FileTree | null {
-  return hasTask(live.record.state) ? (live.run?.task.openRoot() ?? null) : null;
+  return hasTask(live.record.state) ? (live.run?.task.openRoot(idMapsIn(live)) ?? null) : null;
 }
 
 /** Opened under the lock, read without it. */

@@ -47,8 +47,8 @@ export interface ContainerMounts {
   regain(record: Pick<ContainerRecord, "id" | "mounts">): void;
   /** When every running container is regained: takes down what is mounted for nobody. */
   settle(): void;
-  /** Mount points to OCI mounts, sorted by depth. `rootfs`: the container's own. */
-  toOci(mounts: readonly MountPoint[], rootfs: Rootfs): Promise<OciMount[]>;
+  /** Mount points to OCI mounts, sorted by depth. `rootfs`: the container's own; `isMapped`: it runs in a user namespace. */
+  toOci(mounts: readonly MountPoint[], rootfs: Rootfs, isMapped?: boolean): Promise<OciMount[]>;
   /** On removal with `v`, on AutoRemove, and when a create has failed: its anonymous volumes that nobody else uses. */
   removeAnonymous(record: Pick<ContainerRecord, "id" | "mounts">): Promise<void>;
 }
@@ -165,7 +165,13 @@ export function createContainerMounts(deps: ContainerMountsDeps): ContainerMount
       for (const name of toMount(mounts)) volumes.regain(name, id);
     },
     settle: () => volumes.settle(),
-    toOci: (mounts, rootfs) => toOci(deps.images, mounts, rootfs),
+    toOci: (mounts, rootfs, isMapped = false) =>
+      toOci(
+        deps.images,
+        mounts,
+        rootfs,
+        ({ type, name }) => isMapped && type === "volume" && !volumes.needsMount(name),
+      ),
     async removeAnonymous(record) {
       const failures: unknown[] = [];
       for (const mount of record.mounts) {
@@ -338,16 +344,23 @@ async function isEmpty(path: string): Promise<boolean> {
 
 // ---- to OCI
 
-/** A mount goes after those above it, so `/a` before `/a/b`; otherwise in the order given. */
+/**
+ * A mount goes after those above it, so `/a` before `/a/b`; otherwise in the order given. `isMapped`: root inside is root
+ * there. INVARIANT: of a directory that is a volume's own alone. What is bound, or mounted for a volume, belongs to the host's
+ * users, and a container could leave files of the host's root in it.
+ */
 async function toOci(
   images: ContainerMountsDeps["images"],
   mounts: readonly MountPoint[],
   rootfs: Rootfs,
+  isMapped: (mount: MountPoint) => boolean,
 ): Promise<OciMount[]> {
   const depth = (mount: MountPoint): number => mount.destination.split("/").length;
   const sorted = [...mounts].sort((a, b) => depth(a) - depth(b));
   return await Promise.all(
-    sorted.map(async (mount) => (mount.type === "image" ? await toOverlay(images, mount, rootfs) : toOciMount(mount))),
+    sorted.map(async (mount) =>
+      mount.type === "image" ? await toOverlay(images, mount, rootfs) : toOciMount(mount, isMapped(mount)),
+    ),
   );
 }
 
@@ -368,11 +381,12 @@ function subpathOf({ subpath }: MountPoint): { subpath?: string } {
   return subpath === "" ? {} : { subpath };
 }
 
-function toOciMount(mount: MountPoint): OciMount {
+function toOciMount(mount: MountPoint, isMapped: boolean): OciMount {
   const { destination, source, options } = mount;
   if (mount.type === "tmpfs") return { destination, type: "tmpfs", source: "tmpfs", options: [...options] };
   const bind = options.includes(MOUNT_OPTION.nonRecursive) ? "bind" : "rbind";
-  const words = [bind, ...accessOf(mount), mount.propagation || "rprivate"];
+  const owners = isMapped ? ["idmap"] : [];
+  const words = [bind, ...accessOf(mount), mount.propagation || "rprivate", ...owners];
   return { destination, type: "bind", source, options: words, ...subpathOf(mount) };
 }
 

@@ -16,6 +16,7 @@ import { removeHeld } from "./remove.ts";
 import { networkDonor } from "./sharing.ts";
 import { toStartFailure } from "./start_failure.ts";
 import { next } from "./state.ts";
+import { openUserNamespace } from "./user_namespace.ts";
 import { announceVolumes } from "./volume_events.ts";
 
 export async function start(deps: ContainersDeps, nameOrID: string): Promise<"started" | "already-running"> {
@@ -55,14 +56,15 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
   const layers = await deps.images.rootfsLayers(record.imageID);
   const rootfs = deps.snapshots.rootfs(record.id, layers);
   const donor = networkDonor(deps, record);
-  const joined = undo.use(await deps.networking.join(record, donor, containerDir(roots, record.id)));
+  using userns = openUserNamespace(deps, record);
+  const joined = undo.use(await deps.networking.join(record, donor, containerDir(roots, record.id), userns));
   const entered = undo.use(await deps.mounts.enter(record, record.id));
   checkSources(entered.mounts, deps.runtime.facts);
   await deps.apparmor.prepare(record.hostConfig);
   const bundle = bundleOf(deps, record, {
     rootfs,
     files: joined.files,
-    mounts: await deps.mounts.toOci(entered.mounts, rootfs),
+    mounts: await deps.mounts.toOci(entered.mounts, rootfs, userns !== null),
     hostname: donor?.record.config.Hostname,
   });
   announceVolumes(deps, record, "mount");
@@ -75,6 +77,7 @@ async function launch(deps: ContainersDeps, live: Live, isManual: boolean): Prom
     stateDir: directory,
     hasStdin: record.config.OpenStdin,
     netns: joined.netns,
+    userns,
     user: record.config.User,
     groupAdd: [...record.hostConfig.GroupAdd, ...bundle.spec.process.user.additionalGids.map(String)],
     hasInit: usesInit(record.hostConfig) && roots.initPath === "",

@@ -14,9 +14,10 @@ const IPC = new Set([
 ]);
 
 /** Set in every network namespace of ours: workloads may bind low ports and send pings without privileges. */
+const PING = "net.ipv4.ping_group_range";
 const NETWORK_DEFAULTS = {
   "net.ipv4.ip_unprivileged_port_start": "0",
-  "net.ipv4.ping_group_range": "0 2147483647",
+  [PING]: "0 2147483647",
 };
 
 export function checkSysctls(hostConfig: HostConfig): void {
@@ -42,7 +43,13 @@ export function checkSysctls(hostConfig: HostConfig): void {
   }
 }
 
-/** `hasOwnNetwork`: a namespace that is the container's alone, not the host's nor another container's. */
-export function toSysctls(hostConfig: HostConfig, hasOwnNetwork: boolean): Record<string, string> {
-  return { ...(hasOwnNetwork ? NETWORK_DEFAULTS : {}), ...hostConfig.Sysctls };
+/** `hasOwnNetwork`: a namespace that is the container's alone, not the host's nor another container's; `isMapped`: in a user namespace. */
+export function toSysctls(
+  hostConfig: HostConfig,
+  { hasOwnNetwork, isMapped }: { hasOwnNetwork: boolean; isMapped: boolean },
+): Record<string, string> {
+  const { [PING]: groups, ...rest } = NETWORK_DEFAULTS;
+  // COMPAT: a user namespace has not all of these groups, and the kernel wants to know both ends.
+  const defaults = isMapped ? rest : { [PING]: groups, ...rest };
+  return { ...(hasOwnNetwork ? defaults : {}), ...hostConfig.Sysctls };
 }

@@ -1,6 +1,6 @@
 // A container's record to the OCI bundle that launch reads. Pure: everything about the host comes in as input, gathered
 // by start.ts, so that a unit test can read what a HostConfig becomes.
-import type { Bundle, OciDevice, OciMount, OciNamespace, OciSeccomp, Rootfs } from "../../../runtime/mod.ts";
+import type { Bundle, IDMaps, OciDevice, OciMount, OciNamespace, OciSeccomp, Rootfs } from "../../../runtime/mod.ts";
 import type { HostConfig } from "../../schema/host_config.ts";
 import { effectiveCapabilities } from "./capabilities.ts";
 import type { ContainerRecord } from "./container.ts";
@@ -38,6 +38,8 @@ export interface BundleInput {
   /** null: no filter. */
   seccomp: ((capabilities: readonly string[]) => OciSeccomp) | null;
   apparmorProfile: string;
+  /** It runs in a user namespace with these maps; null: in the host's. */
+  idMaps: IDMaps | null;
   engine: {
     cgroupParent: string;
     defaultUlimits: Readonly<Record<string, { soft: number; hard: number }>>;
@@ -87,15 +89,18 @@ export function toBundle(input: BundleInput): Bundle {
       mounts: toMounts(input, security.hasWritableCgroups),
       linux: {
         namespaces: toNamespaces(input),
-        uidMappings: [],
-        gidMappings: [],
+        uidMappings: [...(input.idMaps?.uidMappings ?? [])],
+        gidMappings: [...(input.idMaps?.gidMappings ?? [])],
         devices: mergeDevices(DEFAULT_DEVICES, input.devices.devices),
         resources: toResources(hostConfig, input.devices),
         cgroupsPath: cgroupsPath(hostConfig.CgroupParent || input.engine.cgroupParent, record.id),
         ...(input.seccomp === null ? {} : { seccomp: input.seccomp(capabilities) }),
         maskedPaths: hostConfig.Privileged ? [] : (hostConfig.MaskedPaths ?? []),
         readonlyPaths: hostConfig.Privileged ? [] : (hostConfig.ReadonlyPaths ?? []),
-        sysctl: toSysctls(hostConfig, hasOwnNetwork(hostConfig)),
+        sysctl: toSysctls(hostConfig, {
+          hasOwnNetwork: hasOwnNetwork(hostConfig),
+          isMapped: input.idMaps !== null,
+        }),
       },
       annotations: hostConfig.Annotations,
     },
@@ -136,11 +141,13 @@ export function toEnv(
   return env.filter((_entry, index) => !removed.has(index));
 }
 
-function toNamespaces({ record, pidDonor, ipcDonor }: BundleInput): OciNamespace[] {
+function toNamespaces({ record, pidDonor, ipcDonor, idMaps }: BundleInput): OciNamespace[] {
   const { hostConfig } = record;
   const namespaces: OciNamespace[] = [{ type: "mount" }];
   // Which network namespace is entered, launch is told apart from the bundle: it is an open descriptor.
   if (hostConfig.NetworkMode !== "host") namespaces.push({ type: "network" });
+  // Which one, launch is told in the same way.
+  if (idMaps !== null) namespaces.push({ type: "user" });
   if (hostConfig.UTSMode !== "host") namespaces.push({ type: "uts" });
   if (pidDonor) namespaces.push({ type: "pid", path: `/proc/${pidDonor.pid}/ns/pid` });
   else if (hostConfig.PidMode !== "host") namespaces.push({ type: "pid" });
@@ -155,9 +162,9 @@ function toMounts(input: BundleInput, hasWritableCgroups: boolean): OciMount[] {
   const { record, files, initPath } = input;
   const own = [
     ...defaultMounts(record.hostConfig, hasWritableCgroups, input.ipcDonor),
-    ...fileMount("/etc/resolv.conf", files.resolvConf, record.hostConfig),
-    ...fileMount("/etc/hostname", files.hostname, record.hostConfig),
-    ...fileMount("/etc/hosts", files.hosts, record.hostConfig),
+    ...fileMount("/etc/resolv.conf", files.resolvConf, input),
+    ...fileMount("/etc/hostname", files.hostname, input),
+    ...fileMount("/etc/hosts", files.hosts, input),
     ...(initPath === null
       ? []
       : [{ destination: INIT_TARGET, type: "bind", source: initPath, options: ["bind", "ro"] }]),
@@ -205,9 +212,15 @@ function defaultMounts(hostConfig: HostConfig, hasWritableCgroups: boolean, ipcD
 }
 
 /** One of the three files that the engine writes. With a read-only root they are read-only as well. */
-function fileMount(destination: string, source: string, { ReadonlyRootfs }: HostConfig): OciMount[] {
+function fileMount(destination: string, source: string, { record, idMaps }: BundleInput): OciMount[] {
   if (source === "") return [];
-  return [{ destination, type: "bind", source, options: ["rbind", "rprivate", ...(ReadonlyRootfs ? ["ro"] : [])] }];
+  const options = [
+    "rbind",
+    "rprivate",
+    ...(record.hostConfig.ReadonlyRootfs ? ["ro"] : []),
+    ...(idMaps ? ["idmap"] : []),
+  ];
+  return [{ destination, type: "bind", source, options }];
 }
 
 /** A device asked for by path takes the place of a standard one. */

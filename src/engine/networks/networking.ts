@@ -14,12 +14,13 @@ export interface ContainerNetworking {
   plan(hostConfig: HostConfig, config: ContainerConfig, networking: NetworkingConfig): EndpointRecord[];
   /**
    * At start: makes the sandbox, takes addresses and ports, plugs it into its bridges, writes hosts, hostname and
-   * resolv.conf into `filesDir`, puts the rules in place. Disposing undoes all of it, for a start that fails later.
+   * resolv.conf into `filesDir`, puts the rules in place. A sandbox that is made belongs to the user namespace `owner`. Disposing undoes all of it, for a start that fails later.
    */
   join(
     record: ContainerRecord,
     donor: { record: ContainerRecord; pid: number } | null,
     filesDir: string,
+    owner?: Fd | null,
   ): Promise<Joined>;
   /** After the exit: addresses, ports and rules are free again. The sandbox dies with its last process. Never throws. */
   leave(record: ContainerRecord): Promise<void>;

@@ -51,9 +51,9 @@ export function createSandboxes(deps: SandboxDeps): ContainerNetworking {
       deps.config().bridge === "none" && isDefaultBridge(hostConfig.NetworkMode)
         ? []
         : planEndpoints(hostConfig, config, networking, (name) => deps.findNetwork(name)?.record ?? null),
-    async join(record, donor, filesDir) {
+    async join(record, donor, filesDir, owner = null) {
       try {
-        return await join(deps, record, donor, filesDir);
+        return await join(deps, record, donor, filesDir, owner);
       } catch (error) {
         throw setupFailure(error);
       }
@@ -93,6 +93,7 @@ async function join(
   record: ContainerRecord,
   donor: { record: ContainerRecord; pid: number } | null,
   filesDir: string,
+  owner: Fd | null,
 ): Promise<Joined> {
   const mode = networkMode(record.hostConfig.NetworkMode);
   if (mode.kind === "container") {
@@ -102,7 +103,7 @@ async function join(
   }
   if (mode.kind !== "network" || record.config.NetworkDisabled) {
     const files = deps.writeFiles(record, [], filesDir, false);
-    const netns = mode.kind === "host" ? null : deps.host.createSandbox();
+    const netns = mode.kind === "host" ? null : deps.host.createSandbox(owner);
     return joined(deps, record, { netns, endpoints: [], files, attachment: attachShared(deps, record) });
   }
   await using undo = new AsyncDisposableStack();
@@ -112,7 +113,7 @@ async function join(
   takePorts(deps, attachment, record);
   const hasResolver = needsResolver(attachment);
   const files = deps.writeFiles(record, endpoints, filesDir, hasResolver);
-  const netns = undo.use(deps.host.createSandbox());
+  const netns = undo.use(deps.host.createSandbox(owner));
   for (const endpoint of attachment.endpoints) plugEndpoint(deps, attachment, endpoint, netns);
   if (hasResolver) deps.resolvers.serve(attachment, record, netns);
   if (attachment.ports.length > 0) await deps.rules.sync();

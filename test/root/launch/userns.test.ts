@@ -1,13 +1,15 @@
 // Containers in a user namespace (userns-remap): root inside is nobody outside.
 import { afterAll, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Bundle } from "../../../runtime/bundle.ts";
+import { createSandboxOwnedBy } from "../../../runtime/net/netns.ts";
 import { type BundleChanges, ContainerRoom, readStreams, until } from "../../support/container_room.ts";
+import { onDisk } from "../../support/disk.ts";
 import { execRequest } from "../../support/exec_request.ts";
 
-const room = new ContainerRoom("userns");
+const room = onDisk(() => new ContainerRoom("userns"));
 afterAll(() => room[Symbol.asyncDispose]());
 
 const FIRST = 100000;
@@ -101,4 +103,40 @@ test("a terminal and an exec session work", async () => {
   task.signal(9);
   await reading;
   await room.finish(task);
+});
+
+test("through a user namespace that is made before, nothing on the disk is shifted", async () => {
+  const maps = { uidMappings: [mapping], gidMappings: [mapping] };
+  const volume = join(room.directory, "volume");
+  mkdirSync(volume);
+  const types = ["user", "mount", "network", "uts", "pid", "ipc", "cgroup"] as const;
+  const script =
+    "id -u; tr -s ' ' < /proc/self/uid_map; touch /made /volume/made; stat -c %u:%g /made /volume /bin/busybox /etc/passwd; " +
+    "su alice -c 'touch /tmp/hers'; stat -c %u /tmp/hers; cat /proc/sys/net/ipv4/ip_unprivileged_port_start";
+  const bundle = room.bundle(["sh", "-c", script], {
+    process: { oomScoreAdj: 5 },
+    mounts: [{ destination: "/volume", type: "bind", source: volume, options: ["rbind", "rprivate", "idmap"] }],
+    linux: {
+      namespaces: types.map((type) => ({ type })),
+      ...maps,
+      sysctl: { "net.ipv4.ip_unprivileged_port_start": "7" },
+    },
+  });
+  chmodSync(room.directory, 0o700);
+  const userns = room.runtime.createUserNamespace(maps),
+    netns = createSandboxOwnedBy(userns);
+  const { stdout, stderr, exit } = await room.run(bundle, { userns, netns });
+  userns.close();
+  netns.close();
+  expect({ stdout, stderr }).toEqual({
+    stdout: "0\n 0 100000 65536\n0:0\n0:0\n0:0\n0:0\n1000\n7\n",
+    stderr: "",
+  });
+  expect(exit.exitCode).toBe(0);
+  expect(statSync(join(bundle.rootfs.upper, "made")).uid).toBe(0);
+  expect(statSync(join(bundle.rootfs.upper, "tmp/hers")).uid).toBe(1000);
+  expect(statSync(join(volume, "made")).uid).toBe(0);
+  const open = readdirSync("/proc/self/fd").length;
+  for (let count = 0; count < 20; count++) room.runtime.createUserNamespace(maps).close();
+  expect(readdirSync("/proc/self/fd").length).toBeLessThan(open + 20);
 });

@@ -55,6 +55,7 @@ function bundle(body: Record<string, unknown> = {}, more: Partial<BundleInput> =
     initPath: null,
     seccomp: (capabilities) => ({ defaultAction: `for ${capabilities.length}`, syscalls: [] }),
     apparmorProfile: "",
+    idMaps: null,
     engine: { cgroupParent: "/berth", defaultUlimits: {}, noNewPrivileges: false, capabilities: new Set(CAPABILITIES) },
     ...more,
   }).spec;

@@ -11,6 +11,7 @@ test("attributes, propagation, kind of bind and the file system's own options ar
     isPropagationRecursive: true,
     isBind: true,
     isBindRecursive: true,
+    isMapped: false,
     fsOptions: [
       ["size", "64k"],
       ["newinstance", null],

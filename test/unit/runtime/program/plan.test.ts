@@ -119,6 +119,7 @@ const execPlan = {
   isMapped: false,
   cgroup: plan.cgroup,
   terminal: { rows: 1, columns: 2 },
+  terminalUID: 0,
   oomScoreAdj: 0,
 };
 
