@@ -48,6 +48,6 @@ for (const [name, count] of [
     console.log(`${name}: ${stdout.trim()}; ${footprint()}`);
   }
 }
-await Bun.sleep(3_000);
+await Bun.sleep(10_000);
 console.log(`idle again: ${footprint()}`);
 upstream.kill();
