@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Config } from "../config.ts";
 import type { ContainerRecord, MountPoint } from "../engine/containers/container.ts";
 import type { HealthReport } from "../engine/containers/health.ts";
+import { shownMounts } from "../engine/containers/mounts.ts";
 import type { Exit, State } from "../engine/containers/state.ts";
 import type { ContainerSizes } from "../engine/mod.ts";
 import { type ApiVersion, isAtLeast } from "./app_env.ts";
@@ -60,7 +61,7 @@ export function inspectView(
     HostConfig: hostConfigView(record, context),
     ...storageView(record, context),
     ...sizesView(sizes),
-    Mounts: record.mounts.map(mountView),
+    Mounts: shownMounts(record).map(mountView),
     Config: configView(record, context.version),
     NetworkSettings: networkSettings(record, context.version, context.networkID),
   };
@@ -304,7 +305,7 @@ export function summaryView({ imageNow, record, health, sizes }: SummaryFacts, c
       ? { Health: { Status: health?.status ?? "none", FailingStreak: health?.failingStreak ?? 0 } }
       : {}),
     NetworkSettings: { Networks: Object.fromEntries(networks) },
-    Mounts: record.mounts.map(mountView),
+    Mounts: shownMounts(record).map(mountView),
   };
 }
 

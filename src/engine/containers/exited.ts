@@ -31,9 +31,11 @@ export async function whenExited(
   using _lock = await deps.registry.lock(live);
   const { state } = live.record;
   if (live.run !== run || !hasTask(state)) return;
+  const finishedAt =
+    report.exitedAtNano === undefined ? report.exitedAt.toISOString() : toTimeText(report.exitedAtNano);
   const exit: Exit = {
     exitCode: report.exitCode,
-    finishedAt: report.exitedAtNano === undefined ? report.exitedAt.toISOString() : toTimeText(report.exitedAtNano),
+    finishedAt: laterOf(finishedAt, state.startedAt),
     startedAt: state.startedAt,
     oomKilled: report.oomKilled,
     error: "",
@@ -62,6 +64,11 @@ export async function whenExited(
   if (delayMs !== null) planRestart(deps, live, delayMs, startAgain);
   else if (live.record.hostConfig.AutoRemove && live.restartsByHand === 0)
     await removeHeld(deps, live, { volumes: true });
+}
+
+/** The shim has seen the end; the daemon notes the start once it has heard of it, which may be after a short command's end. */
+function laterOf(finishedAt: string, startedAt: string): string {
+  return finishedAt < startedAt ? startedAt : finishedAt;
 }
 
 /** A failure must not keep the container from being down: its output is waited for within a bound. */
