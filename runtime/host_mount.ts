@@ -22,6 +22,10 @@ export function mountOnHost({ type, device, target, options }: HostMount): void 
   const parsed = parseMountOptions(options);
   const flags = legacyFlags(parsed.attributes);
   const title = { type, device, target };
+  // `rro` and its like are of mount_setattr(2), for binds that a container gets.
+  if (parsed.recursiveAttributes.set !== 0 || parsed.recursiveAttributes.clear !== 0) {
+    throw new SyscallError("mount", E.EINVAL, { ...title, options: options.join(",") });
+  }
   if (parsed.isBind) {
     const recursive = parsed.isBindRecursive ? MS.REC : 0;
     check("mount", [device, target, null, MS.BIND | recursive, null], title);

@@ -157,7 +157,7 @@ class Reading {
     // Aged out since.
     if (!this.#rotated(generation)) return;
     const decoder = this.format.decoder();
-    this.#sink.skip(skip);
+    this.#sink.passOver(skip);
     const feed = (block: Uint8Array): void => decoder.feed(block, this.#sink.take, this.#sink);
     {
       using open = await this.#open(generation);

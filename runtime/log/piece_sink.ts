@@ -33,7 +33,7 @@ export class PieceSink implements BulkTaker {
   }
 
   /** The first so many records from here on are passed over. */
-  skip(count: number): void {
+  passOver(count: number): void {
     this.#skips = count;
   }
 

@@ -9,7 +9,7 @@ import { request as requestPlain } from "node:http";
 import { request as requestTLS } from "node:https";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { internal, notFound } from "../errors.ts";
+import { EngineError, internal, notFound } from "../errors.ts";
 import { PLUGIN_REPLY_BYTES, PLUGIN_TIMEOUT_MS } from "../limits.ts";
 
 export interface Plugin {
@@ -32,6 +32,13 @@ export interface PluginPlaces {
   sockets: readonly string[];
   /** Where .spec and .json files lie; the first that has a name wins. */
   files: readonly string[];
+}
+
+/** What a plugin itself says against a call, in its own words. */
+export class PluginRefusal extends EngineError {
+  constructor(message: string) {
+    super("internal", message);
+  }
 }
 
 const MEDIA_TYPE = "application/vnd.docker.plugins.v1.2+json";
@@ -168,7 +175,7 @@ async function call(address: Address, path: string, body: object): Promise<Reado
   const reply = await post(address, path, JSON.stringify(body));
   const document = reply === "" ? {} : asRecord(JSON.parse(reply));
   const problem = document["Err"];
-  if (typeof problem === "string" && problem !== "") throw internal(problem);
+  if (typeof problem === "string" && problem !== "") throw new PluginRefusal(problem);
   return document;
 }
 
@@ -196,7 +203,11 @@ function post(address: Address, path: string, body: string): Promise<string> {
     response.on("end", () => {
       const text = Buffer.concat(parts).toString("utf8");
       if (response.statusCode === 200) resolve(text);
-      else reject(new Error(`${path}: the plugin answered ${response.statusCode ?? 0}: ${errorIn(text)}`));
+      else
+        reject(
+          refusalIn(text) ??
+            new Error(`${path}: the plugin answered ${response.statusCode ?? 0}: ${text.slice(0, 200)}`),
+        );
     });
   });
   request.on("timeout", () => request.destroy(new Error(`${path}: the plugin did not answer in time`)));
@@ -205,13 +216,13 @@ function post(address: Address, path: string, body: string): Promise<string> {
   return promise;
 }
 
-/** A plugin's own words in an answer that is no success. */
-function errorIn(text: string): string {
+/** A plugin's own words in an answer that is no success; null: it has none. */
+function refusalIn(text: string): PluginRefusal | null {
   try {
     const { Err } = asRecord(JSON.parse(text));
-    return typeof Err === "string" ? Err : text.slice(0, 200);
+    return typeof Err === "string" && Err !== "" ? new PluginRefusal(Err) : null;
   } catch {
-    return text.slice(0, 200);
+    return null;
   }
 }
 

@@ -1,7 +1,8 @@
 // Volumes whose files are not in their directory: file systems that the local driver mounts, and those of a plugin, which
 // is a program of its own (plugins/boxes.ts). Seen by the docker CLI, from inside containers and at the mount table.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import { loadBusybox } from "../support/busybox.ts";
 import { TestDaemon, until } from "../support/daemon.ts";
@@ -131,6 +132,7 @@ describe("a plugin", () => {
     await berth.dockerOK("run", ...driver, "-d", "--name", "user", "-v", "crate:/b", "busybox", "sleep", "1000");
     await berth.dockerOK("run", ...driver, "--rm", "-v", "second:/b", "busybox", "true");
     expect(await berth.dockerOK("volume", "inspect", "-f", "{{.Driver}}", "second")).toBe("boxes");
+    await berth.dockerOK("volume", "rm", "second");
     expect(await berth.dockerOK("volume", "inspect", "-f", "{{.Mountpoint}}", "crate")).toBe(
       `${directory}/mounts/crate`,
     );
@@ -165,6 +167,25 @@ describe("a plugin", () => {
     const none = await berth.docker(["volume", "create", "-d", "barrels", "crate"]);
     expect(none.stderr).toContain('error looking up volume plugin barrels: plugin "barrels" not found');
   });
+});
+
+test("a volume whose plugin has gone is removed by force alone", async () => {
+  const socket = join(berth.execRoot, "plugins/brief.sock");
+  const answers: Record<string, object> = {
+    "/Plugin.Activate": { Implements: ["VolumeDriver"] },
+    "/VolumeDriver.Get": { Volume: { Name: "orphan" } },
+  };
+  const server = createServer((request, response) => {
+    request.resume();
+    response.end(JSON.stringify(answers[request.url ?? ""] ?? {}));
+  });
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  await berth.dockerOK("volume", "create", "-d", "brief", "orphan");
+  await new Promise((resolve) => server.close(resolve));
+  rmSync(socket, { force: true });
+  expect((await berth.docker(["volume", "rm", "orphan"])).stderr).toContain('plugin "brief" not found');
+  await berth.dockerOK("volume", "rm", "-f", "orphan");
+  expect(await berth.dockerOK("volume", "ls", "-q")).toBe("");
 });
 
 test("nothing is left", async () => {

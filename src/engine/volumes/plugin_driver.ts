@@ -1,7 +1,7 @@
 // The volumes of a plugin: the protocol `VolumeDriver` of legacy plugins, one POST for each question.
 import * as v from "valibot";
-import { EngineError, internal, notFound } from "../../errors.ts";
-import type { Plugin } from "../plugins.ts";
+import { internal, notFound } from "../../errors.ts";
+import { type Plugin, PluginRefusal } from "../plugins.ts";
 import type { DriverVolume, VolumeDriver } from "./driver.ts";
 
 export const VOLUME_CAPABILITY = "VolumeDriver";
@@ -37,8 +37,8 @@ export async function createPluginDriver(plugin: Plugin): Promise<VolumeDriver> 
       try {
         found = await ask("Get", { Name: name }, Got);
       } catch (error) {
-        // It says in its own words that there is none; that it does not answer is another matter.
-        if (error instanceof EngineError) throw notFound(`get ${name}: ${error.message}`, { cause: error });
+        // It says in its own words that there is none; that it does not answer, or in another form, is another matter.
+        if (error instanceof PluginRefusal) throw notFound(`get ${name}: ${error.message}`, { cause: error });
         throw error;
       }
       const { Mountpoint, CreatedAt, Status } = found.Volume;

@@ -166,13 +166,25 @@ export async function createVolumes(deps: VolumesDeps): Promise<VolumeService> {
     return volume;
   };
 
+  /** COMPAT: by force a volume goes whose plugin is no longer there; what that has of it stays. */
+  const removeFiles = async ({ name, driver }: VolumeRecord, isForced: boolean): Promise<void> => {
+    let found: VolumeDriver;
+    try {
+      found = await driverOf(driver, `remove ${name}`);
+    } catch (error) {
+      if (!isForced) throw error;
+      deps.log.warn("a volume is forgotten whose plugin is not there", { volume: name, plugin: driver, error });
+      return;
+    }
+    await found.remove(name);
+  };
+
   /** The caller has checked that nobody uses it, in this same turn. */
-  const drop = async (volume: VolumeRecord): Promise<void> => {
+  const drop = async (volume: VolumeRecord, isForced = false): Promise<void> => {
     // Out of the map first: from here on nobody finds it, and nobody can begin to use it.
     volumes.delete(volume.name);
     try {
-      const driver = await driverOf(volume.driver, `remove ${volume.name}`);
-      await driver.remove(volume.name);
+      await removeFiles(volume, isForced);
       await deps.rows.remove(volume.name);
     } catch (error) {
       volumes.set(volume.name, volume);
@@ -189,7 +201,7 @@ export async function createVolumes(deps: VolumesDeps): Promise<VolumeService> {
     const users = deps.usersOf(name);
     if (users.length > 0) throw conflict(`remove ${name}: volume is in use - [${users.join(", ")}]`);
     if (claims.has(name)) throw conflict(`remove ${name}: volume is in use - [a container that is being created]`);
-    await drop(volume);
+    await drop(volume, force);
   };
 
   /** Two callers at once share one walk over the directory. COMPAT: what another program keeps is not measured: -1. */

@@ -36,10 +36,8 @@ async function main() {
     .withLogConsumer((stream) => stream.on("data", (line) => lines.push(String(line))))
     .withWaitStrategy(Wait.forLogMessage("done"))
     .start();
-  assert.match(
-    await new Promise((resolve) => setTimeout(() => resolve(lines.join("")), 200)),
-    /served by busybox\s+done/,
-  );
+  for (let tries = 0; tries < 200 && !/done/.test(lines.join("")); tries++) await new Promise((r) => setTimeout(r, 50));
+  assert.match(lines.join(""), /served by busybox\s+done/);
   ok("a name on a network, a log message, a log consumer");
 
   const healthy = await new GenericContainer("busybox")
