@@ -1,6 +1,6 @@
 // The inner loops of the json-file format, sixteen bytes at a time: lines to records and records to lines, at several GB/s.
-// What they do not know (a line beyond 16 KiB, invalid UTF-8, somebody else's JSON) they leave to json_record.ts, one record
-// at a time. Both work in a memory of their own that all logs share: valid within one turn of the event loop.
+// What they do not know (a line beyond 16 KiB, invalid UTF-8, somebody else's JSON) they leave to json_encode.ts and
+// json_decode.ts, one record at a time. Both work in a memory of their own that all logs share: valid within one turn of the event loop.
 //
 //   0        results: where output ends, why it stopped
 //   16       the last record's end: the template of encode()

@@ -3,7 +3,7 @@
 //   u32 length │ u8 stream │ u8 0 │ u16 attributes' length │ i64 time (ns) │ attributes (JSON) │ bytes │ u32 length
 //              ╰──────────────────────────────── length ────────────────────────────────────────────╯   (little-endian)
 import { MAX_RECORD_BYTES } from "./lines.ts";
-import { toDetails } from "./json_record.ts";
+import { toDetails } from "./json_decode.ts";
 import type { LogStream, RawRecord, ReadAt, RecordDecoder, RecordEncoder, RecordFormat, TakeRaw } from "./record.ts";
 import { toTimeText } from "./time_text.ts";
 
