@@ -3,7 +3,8 @@
 import { ConfigError } from "./config/error.ts";
 import { fileError, readFileOptions, readFileValue } from "./config/file.ts";
 import { checkTexts, parseFlags } from "./config/flags.ts";
-import { type Apply, OPTIONS, type Option } from "./config/options.ts";
+import type { Apply, Option } from "./config/option.ts";
+import { OPTIONS } from "./config/options.ts";
 import type { Config } from "./config/types.ts";
 import { parseBool, parseHost } from "./config/values.ts";
 

@@ -1,7 +1,8 @@
 // daemon.json to option values: known keys only, none that a flag sets too, each of its kind. COMPAT: the messages are
 // dockerd's, which people search for and test harnesses match.
 import { ConfigError } from "./error.ts";
-import { OPTIONS, type Option } from "./options.ts";
+import type { Option } from "./option.ts";
+import { OPTIONS } from "./options.ts";
 
 /** Values by option, as JSON. `flags` are the options that the command line sets, with their texts. */
 export function readFileOptions(

@@ -1,7 +1,8 @@
 // A command line to option texts, by the rules of the flag library that dockerd uses: `--flag=value`, `--flag value`,
 // switches alone or with `=value`, `-H value`, `-Hvalue`, `-H=value`, several short switches in one word, `--` ends flags.
 import { ConfigError } from "./error.ts";
-import { OPTIONS, type Option } from "./options.ts";
+import type { Option } from "./option.ts";
+import { OPTIONS } from "./options.ts";
 
 /** Flags that are about the command line itself, beside the options. */
 type Special = "help" | "version" | "validate" | "config-file" | "repair";

@@ -4,173 +4,33 @@
 //   later        not yet: accepted with one warning, unless the value asks for what berth does anyway (`quiet`)
 //   foreign      means nothing here (containerd, swarm …): accepted with one warning, unless quiet
 //
-// The one table for parsing, --help and reload. An option that is not in it is refused.
-import { ConfigError } from "./error.ts";
-import {
-  addressPools,
-  anything,
-  bool,
-  checkedList,
-  int,
-  type Kind,
-  list,
-  map,
-  networkOptions,
-  size,
-  string,
-  text,
-  texts,
-  ulimits,
-} from "./kinds.ts";
-import type { Config } from "./types.ts";
+import { anything, bool, checkedList, int, list, map, size, string, text, texts, ulimits } from "./kinds.ts";
 import { RUNTIMES } from "../runtimes.ts";
 import {
   checkLabels,
-  parseCIDR,
-  parseHost,
   parseInsecureRegistry,
-  parseIPAddress,
   parseLogLevel,
-  parseMark,
   parseMirror,
   parseProxy,
-  parseSearchDomain,
   parseStorageDriver,
 } from "./values.ts";
-
-export type Apply = (config: Config) => void;
-
-export interface Option {
-  /** Without the dashes; null: only in the file. */
-  flag: string | null;
-  short: string | null;
-  /** null: only as a flag. */
-  key: string | null;
-  help: string;
-  placeholder: string;
-  isSwitch: boolean;
-  repeats: boolean;
-  /** Acts now, or what to say when it is used in a way that berth does not follow. */
-  standing: "acts" | "later" | "foreign";
-  /** Checks the values and answers what they do, or null where they ask for nothing that berth does not do anyway. */
-  fromFlags(texts: readonly string[]): Apply | null;
-  fromJSON(json: unknown): Apply | null;
-}
-
-type Names = string | { flag: string | null; key: string | null; short?: string };
-
-function names(given: Names): Pick<Option, "flag" | "key" | "short"> {
-  return typeof given === "string" ? { flag: given, key: given, short: null } : { short: null, ...given };
-}
-
-function acts<Value>(
-  given: Names,
-  kind: Kind<Value>,
-  help: string,
-  set: (config: Config, value: Value) => void,
-): Option {
-  const apply =
-    (value: Value): Apply =>
-    (config) =>
-      set(config, value);
-  return {
-    ...names(given),
-    help,
-    placeholder: kind.placeholder,
-    isSwitch: kind.placeholder === "",
-    repeats: kind.repeats,
-    standing: "acts",
-    fromFlags: (values) => apply(kind.fromFlags(values)),
-    fromJSON: (json) => apply(kind.fromJSON(json)),
-  };
-}
-
-/** `quiet` lists the values that ask for what berth does anyway. */
-function passedOver<Value>(
-  standing: "later" | "foreign",
-  given: Names,
-  kind: Kind<Value>,
-  help: string,
-  quiet: readonly Value[] = [],
-): Option {
-  const judge = (value: Value): Apply | null =>
-    quiet.some((one) => JSON.stringify(one) === JSON.stringify(value)) ? null : () => {};
-  return {
-    ...names(given),
-    help,
-    placeholder: kind.placeholder,
-    isSwitch: kind.placeholder === "",
-    repeats: kind.repeats,
-    standing,
-    fromFlags: (values) => judge(kind.fromFlags(values)),
-    fromJSON: (json) => judge(kind.fromJSON(json)),
-  };
-}
-
-const later = <Value>(given: Names, kind: Kind<Value>, help: string, quiet?: readonly Value[]) =>
-  passedOver("later", given, kind, help, quiet);
-const foreign = <Value>(given: Names, kind: Kind<Value>, help: string, quiet?: readonly Value[]) =>
-  passedOver("foreign", given, kind, help, quiet);
-
-const both = (flag: string, key: string, short?: string): Names => ({
-  flag,
-  key,
-  ...(short === undefined ? {} : { short }),
-});
-const fileOnly = (key: string): Names => ({ flag: null, key });
-const atLeast =
-  (least: number, what: string) =>
-  (value: number): number => {
-    if (value < least) throw new ConfigError(`invalid ${what}: ${value}`);
-    return value;
-  };
-const within =
-  (least: number, most: number, what: string) =>
-  (value: number): number => {
-    if (value < least || value > most)
-      throw new ConfigError(`invalid ${what}: ${value}: ${least} to ${most} is needed`);
-    return value;
-  };
-const checked = (kind: Kind<number>, check: (value: number) => number): Kind<number> => ({
-  ...kind,
-  fromFlags: (values) => check(kind.fromFlags(values)),
-  fromJSON: (json) => check(kind.fromJSON(json)),
-});
-const oneOf = (what: string, allowed: readonly string[]) =>
-  text((value) => {
-    if (!allowed.includes(value))
-      throw new ConfigError(`invalid ${what}: ${value}: one of ${allowed.join(", ")} is needed`);
-    return value;
-  });
-/** A switch that can only be off. */
-const refusedSwitch = (why: string): Kind<boolean> => {
-  const check = (value: boolean): boolean => {
-    if (value) throw new ConfigError(why);
-    return value;
-  };
-  return {
-    ...bool,
-    fromFlags: (values) => check(bool.fromFlags(values)),
-    fromJSON: (json) => check(bool.fromJSON(json)),
-  };
-};
-/** "" switches a value off, as under dockerd. */
-const orEmpty =
-  (parse: (value: string) => string) =>
-  (value: string): string =>
-    value === "" ? "" : parse(value);
-
-/** Checks an address; config.ts brings it into its full form, which depends on --tls. */
-function checkHost(value: string): string {
-  parseHost(value, { socket: "/", isTLS: false });
-  return value;
-}
-
-function checkSpecDir(value: string): string {
-  if (value !== "" && !value.startsWith("/"))
-    throw new ConfigError(`invalid cdi-spec-dir: ${JSON.stringify(value)}: an absolute path is needed`);
-  return value;
-}
+import { NETWORK_OPTIONS } from "./network_options.ts";
+import {
+  type Option,
+  acts,
+  later,
+  foreign,
+  both,
+  fileOnly,
+  atLeast,
+  within,
+  checked,
+  oneOf,
+  refusedSwitch,
+  orEmpty,
+  checkHost,
+  checkSpecDir,
+} from "./option.ts";
 
 export const OPTIONS: readonly Option[] = [
   // ---- the daemon
@@ -418,111 +278,7 @@ export const OPTIONS: readonly Option[] = [
   ),
   foreign("rootless", bool, "Run without root", [false]),
 
-  // ---- networks
-  acts(
-    { flag: "bridge", key: "bridge", short: "b" },
-    string,
-    "Bridge of the default network, or none",
-    (config, value) => {
-      config.bridge = value === "" ? "docker0" : value;
-    },
-  ),
-  acts("bip", text(orEmpty(parseCIDR)), "Address of the default bridge", (config, value) => {
-    config.bip = value;
-  }),
-  acts("mtu", checked(int, atLeast(0, "default MTU")), "MTU of the default bridge", (config, value) => {
-    config.mtu = value === 0 ? 1500 : value;
-  }),
-  acts(
-    both("default-address-pool", "default-address-pools"),
-    addressPools,
-    "Pools for new networks",
-    (config, value) => {
-      config.defaultAddressPools = value;
-    },
-  ),
-  acts("dns", list(parseIPAddress), "DNS server(s) of containers", (config, value) => {
-    config.dns = value;
-  }),
-  acts(both("dns-opt", "dns-opts"), texts, "DNS options of containers", (config, value) => {
-    config.dnsOptions = value;
-  }),
-  acts("dns-search", list(parseSearchDomain), "DNS search domains of containers", (config, value) => {
-    config.dnsSearch = value;
-  }),
-  acts("iptables", bool, "Write firewall rules (by nf_tables)", (config, value) => {
-    config.managesFirewall = value;
-  }),
-  acts("ip-forward", bool, "Enable net.ipv4.ip_forward", (config, value) => {
-    config.enablesIPForward = value;
-  }),
-  // What is forwarded is decided bridge by bridge; what passes by them all is never dropped.
-  foreign("ip-forward-no-drop", bool, "The forward policy is left alone", [true, false]),
-  acts("ip6tables", bool, "Write IPv6 firewall rules", (config, value) => {
-    config.managesFirewallIPv6 = value;
-  }),
-  acts("ip-masq", bool, "Masquerade the default bridge's addresses", (config, value) => {
-    config.defaultBridge.masquerades = value;
-  }),
-  acts("icc", bool, "Containers of the default bridge may talk to each other", (config, value) => {
-    config.defaultBridge.allowsTraffic = value;
-  }),
-  acts("ip", text(parseIPAddress), "Default host address of ports published on the default bridge", (config, value) => {
-    config.defaultBridge.bindingIP = value;
-  }),
-  acts("ipv6", bool, "IPv6 on the default bridge", (config, value) => {
-    config.defaultBridge.enablesIPv6 = value;
-  }),
-  acts("bip6", text(orEmpty(parseCIDR)), "IPv6 address of the default bridge", (config, value) => {
-    config.defaultBridge.bip6 = value;
-  }),
-  acts("fixed-cidr", text(orEmpty(parseCIDR)), "Range for addresses of the default bridge", (config, value) => {
-    config.defaultBridge.fixedCIDR = value;
-  }),
-  acts("fixed-cidr-v6", text(orEmpty(parseCIDR)), "IPv6 range of the default bridge", (config, value) => {
-    config.defaultBridge.fixedCIDR6 = value;
-  }),
-  acts("default-gateway", text(orEmpty(parseIPAddress)), "Gateway of the default bridge", (config, value) => {
-    config.defaultBridge.gateway = value;
-  }),
-  acts("default-gateway-v6", text(orEmpty(parseIPAddress)), "IPv6 gateway of the default bridge", (config, value) => {
-    config.defaultBridge.gateway6 = value;
-  }),
-  acts(
-    both("host-gateway-ip", "host-gateway-ips"),
-    list(parseIPAddress),
-    "Address(es) of host-gateway",
-    (config, value) => {
-      config.hostGatewayIPs = value;
-    },
-  ),
-  acts(fileOnly("host-gateway-ip"), text(orEmpty(parseIPAddress)), "Address of host-gateway", (config, value) => {
-    config.hostGatewayIPs = value === "" ? [] : [value];
-  }),
-  acts(
-    both("default-network-opt", "default-network-opts"),
-    networkOptions,
-    "Default options of networks: driver=option=value",
-    (config, value) => {
-      config.defaultNetworkOptions = value;
-    },
-  ),
-  acts("allow-direct-routing", bool, "Published ports answer at containers' own addresses too", (config, value) => {
-    config.allowsDirectRouting = value;
-  }),
-  acts("bridge-accept-fwmark", text(parseMark), "Mark of packets that may reach any container", (config, value) => {
-    config.acceptMark = value;
-  }),
-  foreign("firewall-backend", oneOf("firewall backend", ["", "nftables", "iptables"]), "berth writes nf_tables", [
-    "",
-    "nftables",
-  ]),
-  foreign("userland-proxy", bool, "berth needs no process for a published port", [true, false]),
-  foreign("userland-proxy-path", string, "Path of docker-proxy", [""]),
-  acts(fileOnly("resolv-conf"), string, "The resolv.conf to start from", (config, value) => {
-    config.resolvConf = value;
-  }),
-
+  ...NETWORK_OPTIONS,
   // ---- what belongs to dockerd's own surroundings
   foreign("containerd", string, "Socket of containerd"),
   foreign("containerd-namespace", string, "Namespace in containerd"),
